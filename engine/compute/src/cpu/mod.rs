@@ -1,0 +1,1 @@
+//! CPU twins of the operation families, one file (or folder) per family of [`crate::ops`].

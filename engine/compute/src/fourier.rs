@@ -1,0 +1,1 @@
+//! Fourier transforms of images and volumes, in the layout of [`vitreous_model::conventions`].

@@ -1,0 +1,1 @@
+//! Contracts of the operation families: shapes, units, layout, determinism and allowed error.

@@ -1,0 +1,16 @@
+//! Exit codes that scripts can rely on.
+
+/// Everything asked for was done.
+pub const OK: i32 = 0;
+/// Command line or parameters are wrong; nothing was done.
+pub const USAGE: i32 = 2;
+/// An input file or an earlier job is missing, broken or unfit.
+pub const INPUT: i32 = 3;
+/// The scheduler refused or could not be asked.
+pub const SCHEDULER: i32 = 4;
+/// A job ran and failed.
+pub const JOB_FAILED: i32 = 5;
+/// Something that should not happen: a bug or a broken installation.
+pub const INTERNAL: i32 = 70;
+/// Checkpoint written, run me again (Grid Engine's own rerun code).
+pub const REQUEUE: i32 = 99;
