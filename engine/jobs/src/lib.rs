@@ -1,1 +1,51 @@
-//! placeholder
+//! What can be asked for: one file per job type, with its parameters, its input and output slots and its resource
+//! formula. How a job is done stands in the folder of the same name in `vitreous-stages`.
+//!
+//! To add a job type: one file here, one folder there, and one line in each list ([`CATALOG`] here, `STAGES` there).
+
+pub mod ab_initio;
+pub mod command;
+pub mod correct_motion;
+pub mod estimate_ctf;
+pub mod export_relion;
+pub mod extract_particles;
+pub mod import_micrographs;
+pub mod import_movies;
+pub mod import_particles;
+pub mod import_volume;
+pub mod job_type;
+mod microscope;
+pub mod page;
+pub mod pick_blobs;
+pub mod reconstruct;
+pub mod refine_homogeneous;
+pub mod sharpen;
+pub mod simulate;
+
+pub use job_type::{JobType, Slot, Typed};
+
+/// Every job type, in the order of help: the order of a day's work.
+pub static CATALOG: &[&dyn JobType] = &[
+    &import_movies::JOB,
+    &import_micrographs::JOB,
+    &import_particles::JOB,
+    &import_volume::JOB,
+    &correct_motion::JOB,
+    &estimate_ctf::JOB,
+    &pick_blobs::JOB,
+    &extract_particles::JOB,
+    &ab_initio::JOB,
+    &refine_homogeneous::JOB,
+    &reconstruct::JOB,
+    &sharpen::JOB,
+    &export_relion::JOB,
+    &simulate::JOB,
+];
+
+/// The job type of a name.
+pub fn find(name: &str) -> Option<&'static dyn JobType> {
+    CATALOG.iter().copied().find(|job| job.name() == name)
+}
+
+#[cfg(test)]
+mod tests;

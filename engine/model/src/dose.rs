@@ -4,7 +4,9 @@ use crate::units::Kilovolt;
 
 /// Why no dose weighting is known for a voltage.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("no critical dose is known for {0} (known: 300, 200 and 100 kV); set dose weighting off or the voltage right")]
+#[error(
+    "no critical dose is known for {0} (known: 300, 200 and 100 kV); set dose weighting off or the voltage right"
+)]
 pub struct UnknownVoltage(pub Kilovolt);
 
 /// Factor on the 300 kV critical dose: 1, 0.8 (200 kV) or 0.64 (100 kV, RELION's value; cisTEM uses 0.532).

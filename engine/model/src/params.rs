@@ -86,6 +86,9 @@ forms! {
     Form::Text => String, PointGroup;
     Form::Path => PathBuf;
 }
+impl ParamType for crate::exposure::GainFlip {
+    const FORM: Form = Form::Choice(&["none", "x", "y"]);
+}
 impl<T: ParamType> ParamType for Option<T> {
     const FORM: Form = T::FORM;
     const OPTIONAL: bool = true;

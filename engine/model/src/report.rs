@@ -44,7 +44,12 @@ impl Report {
 
     /// Adds a key figure.
     pub fn number(&mut self, key: &str, label: &str, value: f64, unit: &str) {
-        self.numbers.push(Number { key: key.into(), label: label.into(), value: Some(value), unit: unit.into() });
+        self.numbers.push(Number {
+            key: key.into(),
+            label: label.into(),
+            value: Some(value),
+            unit: unit.into(),
+        });
     }
 
     /// The value of a key figure.
@@ -215,7 +220,8 @@ impl Raster {
         let height = if width == 0 { 0 } else { values.len() / width };
         let scale = if high > low { 255.0 / (high - low) } else { 0.0 };
         let grey = |v: &f32| if v.is_finite() { ((v - low) * scale).clamp(0.0, 255.0) as u8 } else { 0 };
-        let pixels = (0..height).rev().flat_map(|y| values[y * width..(y + 1) * width].iter().map(grey)).collect();
+        let pixels =
+            (0..height).rev().flat_map(|y| values[y * width..(y + 1) * width].iter().map(grey)).collect();
         Self { width: width as u32, height: height as u32, pixels, file: String::new() }
     }
 

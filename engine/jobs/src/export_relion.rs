@@ -1,0 +1,37 @@
+//! `export-relion`: particles and micrographs as STAR files that RELION reads.
+
+use crate::{Slot, Typed};
+use vitreous_model::outputs::Kind;
+use vitreous_model::parameters;
+use vitreous_model::params::{BadParam, Validate};
+use vitreous_model::resources::Resources;
+
+parameters! {
+    /// Parameters of `export-relion`.
+    pub struct ExportRelion {
+        /// Write paths of images relative to the project directory; false writes absolute ones.
+        pub relative_paths: bool = true;
+    }
+}
+
+impl Validate for ExportRelion {
+    fn validate(&self) -> Result<(), BadParam> {
+        Ok(())
+    }
+
+    fn example() -> Self {
+        Self { relative_paths: false }
+    }
+}
+
+/// The job type.
+pub static JOB: Typed<ExportRelion> = Typed {
+    name: "export-relion",
+    summary: "write particles and micrographs as STAR files for RELION",
+    inputs: &[
+        Slot::optional("particles", Kind::Particles, "particles to export"),
+        Slot::optional("micrographs", Kind::Micrographs, "micrographs to export"),
+    ],
+    outputs: &[Slot::required("files", Kind::Files, "the STAR files")],
+    resources: |_, inputs| Resources { mem_mib: 512 + inputs.items / 500, ..Resources::default() },
+};

@@ -1,0 +1,79 @@
+//! `pick-blobs`: particles as blobs of a given diameter.
+
+use crate::microscope;
+use crate::{Slot, Typed};
+use vitreous_model::outputs::Kind;
+use vitreous_model::parameters;
+use vitreous_model::params::{BadParam, Validate};
+use vitreous_model::resources::{InputSummary, Resources};
+
+parameters! {
+    /// Parameters of `pick-blobs`.
+    pub struct PickBlobs {
+        /// Diameter of the particle; required.
+        pub diameter: Option<f64> = None, unit "Å";
+        /// Largest diameter, where particles differ or are not round; left out, the same.
+        pub max_diameter: Option<f64> = None, unit "Å";
+        /// Smallest distance between two particles; left out, 0.7 of the diameter.
+        pub min_distance: Option<f64> = None, unit "Å";
+        /// Peaks must stand so many robust standard deviations above the mean score.
+        pub threshold: f64 = 3.0, unit "sd";
+        /// Peaks more than so many robust standard deviations above the median peak are contamination.
+        pub max_score: f64 = 6.0, unit "sd";
+        /// The best so many per micrograph; left out, all.
+        pub max_picks: Option<u32> = None;
+        /// Keep the particle's centre this far from the edge; left out, half a diameter.
+        pub border: Option<f64> = None, unit "Å";
+        /// Particles are brighter than the background.
+        pub white_particles: bool = false;
+        /// The largest fraction of micrographs that may fail before the job fails.
+        pub max_bad_fraction: f64 = 0.5;
+    }
+}
+
+impl Validate for PickBlobs {
+    fn validate(&self) -> Result<(), BadParam> {
+        let Some(diameter) = self.diameter else {
+            return Err(BadParam::new("diameter", "", "is required")
+                .hint("give the particle's diameter in Å: --diameter 150"));
+        };
+        microscope::check_positive("diameter", diameter)?;
+        if let Some(max) = self.max_diameter {
+            BadParam::unless(max >= diameter, "max_diameter", max, "must not be smaller than diameter")?;
+        }
+        if let Some(distance) = self.min_distance {
+            microscope::check_positive("min_distance", distance)?;
+        }
+        if let Some(border) = self.border {
+            BadParam::unless(border >= 0.0, "border", border, "must not be negative")?;
+        }
+        microscope::check_positive("max_score", self.max_score)?;
+        microscope::check_fraction("max_bad_fraction", self.max_bad_fraction)
+    }
+
+    fn example() -> Self {
+        Self { diameter: Some(150.0), ..Self::default() }
+    }
+}
+
+fn resources(_: &PickBlobs, inputs: &InputSummary) -> Resources {
+    let [width, height] = inputs.frame_px.unwrap_or([5760, 4092]).map(u64::from);
+    Resources {
+        threads: 4,
+        mem_mib: 512 + 4 * width * height * 12 / (1 << 20),
+        walltime_s: 1800 + inputs.items * 3,
+        ..Resources::default()
+    }
+}
+
+/// The job type.
+pub static JOB: Typed<PickBlobs> = Typed {
+    name: "pick-blobs",
+    summary: "find particles as blobs of a given diameter",
+    inputs: &[Slot::required("micrographs", Kind::Micrographs, "micrographs")],
+    outputs: &[
+        Slot::required("picks", Kind::Picks, "positions of particles"),
+        Slot::required("micrographs", Kind::Micrographs, "the micrographs, handed on"),
+    ],
+    resources,
+};

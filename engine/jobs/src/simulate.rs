@@ -1,0 +1,169 @@
+//! `simulate`: movies or particle stacks of a known structure, with the truth beside them.
+
+use crate::microscope;
+use crate::{Slot, Typed};
+use std::path::PathBuf;
+use vitreous_model::outputs::Kind;
+use vitreous_model::params::{BadParam, Validate};
+use vitreous_model::resources::{InputSummary, Resources};
+use vitreous_model::symmetry::PointGroup;
+use vitreous_model::{choices, parameters};
+
+choices! {
+    /// What to simulate.
+    pub enum Product {
+        /// Movies as a camera records them.
+        #[default] Movies = "movies",
+        /// Particle images with white noise.
+        Particles = "particles",
+    }
+}
+
+choices! {
+    /// File format of simulated movies.
+    pub enum MovieFormat {
+        /// 8-bit TIFF with LZW compression.
+        #[default] TiffLzw = "tiff-lzw",
+        /// MRC stack of 8- or 16-bit integers.
+        Mrc = "mrc",
+    }
+}
+
+parameters! {
+    /// Parameters of `simulate`.
+    pub struct Simulate {
+        /// Atomic model: PDB or mmCIF, plain or .gz, or a compact model; required.
+        pub model: Option<PathBuf> = None;
+        /// Movies or particle images.
+        pub product: Product = Product::Movies;
+        /// Rotate the model so that the axes of this group lie where the conventions put them.
+        pub symmetry: PointGroup = PointGroup::C1;
+        /// Added to every atom's B-factor.
+        pub bfactor: f64 = 40.0, unit "Å²";
+        /// Movies to make.
+        pub movies: u32 = 20;
+        /// Particles per movie; they do not overlap, so fewer may fit.
+        pub particles_per_movie: u32 = 30;
+        /// Particle images to make.
+        pub particles: u32 = 600;
+        /// Width of a movie frame.
+        pub width: u32 = 1024, unit "px";
+        /// Height of a movie frame.
+        pub height: u32 = 1024, unit "px";
+        /// Frames per movie.
+        pub frames: u32 = 24;
+        /// Pixel size.
+        pub pixel_size: Option<f64> = None, unit "Å";
+        /// Box edge of particle images, and of the truth map.
+        pub box_size: u32 = 96, unit "px";
+        /// Pixel size of the truth map; left out, that of the images.
+        pub truth_pixel_size: Option<f64> = None, unit "Å";
+        /// Dose per frame at the specimen.
+        pub dose_per_frame: f64 = 1.5, unit "e/Å²";
+        /// Signal-to-noise ratio of particle images: variance of the signal over that of the noise.
+        pub snr: f64 = 0.05;
+        /// Acceleration voltage.
+        pub voltage: Option<f64> = None, unit "kV";
+        /// Spherical aberration.
+        pub cs: Option<f64> = None, unit "mm";
+        /// Amplitude contrast, as a fraction.
+        pub amplitude_contrast: Option<f64> = None;
+        /// Smallest defocus.
+        pub min_defocus: f64 = 8000.0, unit "Å";
+        /// Largest defocus.
+        pub max_defocus: f64 = 22000.0, unit "Å";
+        /// Largest difference of the two defoci.
+        pub max_astigmatism: f64 = 400.0, unit "Å";
+        /// Whole-frame drift over the exposure.
+        pub drift: f64 = 20.0, unit "Å";
+        /// Largest local motion on top of the drift.
+        pub local_motion: f64 = 5.0, unit "Å";
+        /// Largest displacement of a particle image from its box centre, along x and y.
+        pub shift: f64 = 5.0, unit "Å";
+        /// Density contrast of the ice background, relative to the protein's.
+        pub ice: f64 = 0.3;
+        /// Relative spread of the gain from pixel to pixel; 0 writes no gain reference.
+        pub gain_spread: f64 = 0.05;
+        /// Hot and dead pixels of the camera.
+        pub defects: u32 = 20;
+        /// File format of the movies.
+        pub format: MovieFormat = MovieFormat::TiffLzw;
+        /// Seed of everything random.
+        pub seed: u64 = 1;
+    }
+}
+
+impl Validate for Simulate {
+    fn validate(&self) -> Result<(), BadParam> {
+        if self.model.is_none() {
+            return Err(
+                BadParam::new("model", "", "is required").hint("give an atomic model: --model 1mnf.pdb")
+            );
+        }
+        for (key, value) in [
+            ("dose_per_frame", self.dose_per_frame),
+            ("snr", self.snr),
+            ("truth_pixel_size", self.truth_pixel_size.unwrap_or(1.0)),
+        ] {
+            microscope::check_positive(key, value)?;
+        }
+        for (key, value) in [
+            ("bfactor", self.bfactor),
+            ("max_astigmatism", self.max_astigmatism),
+            ("drift", self.drift),
+            ("local_motion", self.local_motion),
+            ("shift", self.shift),
+            ("ice", self.ice),
+            ("gain_spread", self.gain_spread),
+            ("min_defocus", self.min_defocus),
+        ] {
+            BadParam::unless(value >= 0.0, key, value, "must not be negative")?;
+        }
+        let range = self.max_defocus >= self.min_defocus;
+        BadParam::unless(range, "max_defocus", self.max_defocus, "must not be smaller than min_defocus")?;
+        for (key, value, low, high) in [
+            ("movies", self.movies, 1, 1_000_000),
+            ("particles_per_movie", self.particles_per_movie, 1, 100_000),
+            ("particles", self.particles, 1, 100_000_000),
+            ("frames", self.frames, 1, 65_535),
+            ("width", self.width, 64, 32_768),
+            ("height", self.height, 64, 32_768),
+            ("box_size", self.box_size, 16, 2048),
+        ] {
+            let fits = (low..=high).contains(&value);
+            BadParam::unless(fits, key, value, &format!("must lie between {low} and {high}"))?;
+        }
+        BadParam::unless(self.box_size.is_multiple_of(2), "box_size", self.box_size, "must be even")?;
+        microscope::check(self.pixel_size, self.voltage, self.cs, self.amplitude_contrast)
+    }
+
+    fn example() -> Self {
+        Self {
+            model: Some("1mnf.pdb.gz".into()),
+            pixel_size: Some(1.5),
+            voltage: Some(300.0),
+            cs: Some(2.7),
+            amplitude_contrast: Some(0.1),
+            ..Self::default()
+        }
+    }
+}
+
+fn resources(params: &Simulate, _: &InputSummary) -> Resources {
+    let frame_mib = u64::from(params.width) * u64::from(params.height) * 4 / (1 << 20) + 1;
+    Resources { threads: 4, mem_mib: 1024 + 24 * frame_mib, walltime_s: 4 * 3600, ..Resources::default() }
+}
+
+/// The job type.
+pub static JOB: Typed<Simulate> = Typed {
+    name: "simulate",
+    summary: "make movies or particle images of an atomic model, with the truth beside them",
+    inputs: &[],
+    outputs: &[
+        Slot::optional("movies", Kind::Movies, "the movies"),
+        Slot::optional("particles", Kind::Particles, "the particle images, as a microscope would give them"),
+        Slot::required("truth", Kind::Particles, "particles with their true positions, poses and defoci"),
+        Slot::required("volume", Kind::Volume, "the true map"),
+    ],
+    resources,
+};

@@ -1,0 +1,126 @@
+//! What must hold for every job type.
+
+use crate::{CATALOG, command, page};
+use serde_json::{Value, json};
+use vitreous_model::params::Form;
+
+#[test]
+fn names_are_unique_kebab_case_and_found() {
+    for job in CATALOG {
+        assert!(job.name().chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{}", job.name());
+        assert_eq!(CATALOG.iter().filter(|other| other.name() == job.name()).count(), 1);
+        assert_eq!(crate::find(job.name()).map(|found| found.name()), Some(job.name()));
+    }
+    assert!(crate::find("bake-cake").is_none());
+}
+
+#[test]
+fn examples_are_valid_and_differ_from_the_defaults() {
+    for job in CATALOG {
+        let example = job.example();
+        assert!(example.as_object().is_some_and(|map| !map.is_empty()), "{}", job.name());
+        let effective = job.check(&example).unwrap_or_else(|error| panic!("{}: {error}", job.name()));
+        assert_eq!(job.check(&effective).unwrap(), effective, "{}: checking is idempotent", job.name());
+    }
+}
+
+#[test]
+fn every_parameter_has_help_and_physical_ones_a_unit() {
+    for job in CATALOG {
+        for field in job.fields() {
+            let help = (field.help)();
+            assert!(help.ends_with('.') && help.len() > 10, "{}.{}: `{help}`", job.name(), field.key);
+            let physical = [
+                "defocus",
+                "pixel_size",
+                "resolution",
+                "dose",
+                "voltage",
+                "diameter",
+                "bfactor",
+                "shift_range",
+            ];
+            if field.form == Form::Number && physical.iter().any(|word| field.key.contains(word)) {
+                assert!(!field.unit.is_empty(), "{}.{} has no unit", job.name(), field.key);
+            }
+        }
+    }
+}
+
+#[test]
+fn unknown_keys_and_wrong_forms_are_named() {
+    for job in CATALOG {
+        let error = job.check(&json!({"no_such_key": 1})).unwrap_err();
+        assert_eq!(error.key, "no_such_key", "{}", job.name());
+        assert!(job.check(&json!([1])).is_err());
+        for field in job.fields().iter().filter(|field| field.form == Form::Number) {
+            let error = job.check(&json!({field.key: "many"})).unwrap_err();
+            assert_eq!(error.key, field.key, "{}", job.name());
+        }
+    }
+    let error = crate::correct_motion::JOB.check_json(r#"{"bfacter": 1}"#);
+    assert_eq!(error.hint, "did you mean `bfactor`?");
+}
+
+impl<P: vitreous_model::params::Validate> crate::Typed<P> {
+    fn check_json(&self, text: &str) -> vitreous_model::params::BadParam {
+        use crate::JobType;
+        self.check(&serde_json::from_str(text).unwrap()).unwrap_err()
+    }
+}
+
+#[test]
+fn the_command_line_gives_the_same_parameters_as_yaml() {
+    for job in CATALOG {
+        let example = job.example();
+        let mut words = vec![job.name().to_string()];
+        for (key, value) in example.as_object().unwrap() {
+            let text = match value {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            words.push(format!("--{}={text}", key.replace('_', "-")));
+        }
+        let matches = command::command(*job).try_get_matches_from(words).unwrap();
+        let given = command::params(*job, &matches).unwrap();
+        assert_eq!(job.check(&given).unwrap(), job.check(&example).unwrap(), "{}", job.name());
+    }
+}
+
+#[test]
+fn the_command_line_names_inputs_and_bad_numbers() {
+    let job = crate::find("correct-motion").unwrap();
+    let matches = command::command(job)
+        .try_get_matches_from(["correct-motion", "--movies", "J1", "--bfactor", "many"])
+        .unwrap();
+    assert_eq!(command::inputs(job, &matches), [("movies", vec!["J1".to_string()])]);
+    assert_eq!(command::params(job, &matches).unwrap_err().key, "bfactor");
+}
+
+#[test]
+fn impossible_parameters_are_refused() {
+    for (name, key, params) in [
+        ("import-movies", "dose_per_frame", json!({"movies": "a", "dose_per_frame": -1.0})),
+        ("import-movies", "movies", json!({})),
+        ("correct-motion", "binning", json!({"binning": 0.5})),
+        ("correct-motion", "last_frame", json!({"first_frame": 5, "last_frame": 4})),
+        ("estimate-ctf", "min_resolution", json!({"min_resolution": 3.0})),
+        ("pick-blobs", "diameter", json!({})),
+        ("extract-particles", "output_box", json!({"box_size": 64, "output_box": 128})),
+        ("refine-homogeneous", "symmetry", json!({"symmetry": "Q4"})),
+        ("simulate", "box_size", json!({"model": "a", "box_size": 97})),
+    ] {
+        assert_eq!(crate::find(name).unwrap().check(&params).unwrap_err().key, key, "{name}");
+    }
+}
+
+#[test]
+fn templates_and_tables_name_every_parameter() {
+    for job in CATALOG {
+        let (template, table) = (page::yaml_template(*job), page::parameter_table(*job));
+        for field in job.fields() {
+            assert!(template.contains(&format!("{}:", field.key)), "{}.{}", job.name(), field.key);
+            assert!(table.contains(&format!("| `{}` |", field.key)), "{}.{}", job.name(), field.key);
+        }
+    }
+}
