@@ -1,1 +1,0 @@
-//! Fourier transforms of images and volumes, in the layout of [`vitreous_model::conventions`].
