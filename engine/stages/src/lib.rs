@@ -1,1 +1,19 @@
-//! placeholder
+//! How jobs are done: one folder per job type, of the same name as its file in `vitreous-jobs`.
+//!
+//! Stages never start processes, never touch job state and never print: they see only [`Ctx`], and create files only
+//! through it.
+
+pub mod ctx;
+pub mod items;
+pub mod stage;
+
+pub use ctx::{Ctx, Input};
+pub use stage::{Stage, StageError};
+
+/// Every stage, in the order of `vitreous_jobs::CATALOG`.
+pub static STAGES: &[&dyn Stage] = &[];
+
+/// The stage of a job type.
+pub fn find(name: &str) -> Option<&'static dyn Stage> {
+    STAGES.iter().copied().find(|stage| stage.name() == name)
+}

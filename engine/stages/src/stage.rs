@@ -1,0 +1,101 @@
+//! What a stage is, and how it can fail.
+
+use crate::Ctx;
+use std::path::{Path, PathBuf};
+use vitreous_model::exit;
+use vitreous_model::params::BadParam;
+use vitreous_model::report::Report;
+
+/// The work of one job type.
+pub trait Stage: Sync {
+    /// Name of the job type.
+    fn name(&self) -> &'static str;
+
+    /// Does the job on this rank; every rank calls it. The report of rank 0 counts.
+    ///
+    /// # Errors
+    /// See [`StageError`]; items that were finished before stay finished.
+    fn run(&self, ctx: &Ctx<'_>) -> Result<Report, StageError>;
+}
+
+/// Why a job did not finish.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// A parameter that cannot be used with these inputs.
+    #[error(transparent)]
+    Param(#[from] BadParam),
+    /// An input is missing, broken or unfit.
+    #[error("{what}")]
+    Input {
+        /// What is wrong: file, place, found, expected.
+        what: String,
+        /// What to do; may be empty.
+        hint: String,
+    },
+    /// A file could not be written or read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Too many items were unfit.
+    #[error("{bad} of {total} {what} failed, more than the allowed fraction {allowed}; first: {first}")]
+    TooManyBad {
+        /// What the items are, plural.
+        what: String,
+        /// How many failed.
+        bad: usize,
+        /// Of how many.
+        total: usize,
+        /// Largest allowed fraction.
+        allowed: f64,
+        /// The first failure.
+        first: String,
+    },
+    /// Asked to stop; the checkpoint is written and the job can go on from it.
+    #[error("stopped on request; finished items are kept and the job goes on where it was")]
+    Stopped,
+}
+
+impl StageError {
+    /// An unfit input, with advice.
+    pub fn input(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Input { what: what.into(), hint: hint.into() }
+    }
+
+    /// A failed file operation.
+    pub fn io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io { path: path.into(), source }
+    }
+
+    /// The exit code of the engine.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Self::Param(_) => exit::USAGE,
+            Self::Input { .. } | Self::TooManyBad { .. } => exit::INPUT,
+            Self::Io { .. } => exit::JOB_FAILED,
+            Self::Stopped => exit::REQUEUE,
+        }
+    }
+
+    /// What to do about it; empty if the message says it all.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Param(bad) => bad.hint.clone(),
+            Self::Input { hint, .. } => hint.clone(),
+            Self::Io { source, .. } => match source.kind() {
+                std::io::ErrorKind::StorageFull => "the disk is full: free space, then `vitreous retry`".into(),
+                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                    "the directory cannot be written: check its permissions, then `vitreous retry`".into()
+                }
+                _ => String::new(),
+            },
+            Self::TooManyBad { .. } => {
+                "the report lists every failure; repair the files or raise max_bad_fraction, then `vitreous retry`".into()
+            }
+            Self::Stopped => String::new(),
+        }
+    }
+}
