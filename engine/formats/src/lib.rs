@@ -1,1 +1,13 @@
-//! placeholder
+//! File formats of the field, one folder each.
+//!
+//! Every reader checks what a header promises against the length of the file before it allocates, and answers bad input
+//! with an error that names file, place, found and expected. Foreign conventions are converted in each folder's
+//! `convert.rs` and nowhere else.
+
+pub mod error;
+pub mod image;
+pub mod mrc;
+pub mod samples;
+
+pub use error::FormatError;
+pub use image::{FORMATS, FrameSource, ImageFormat, ImageHeader, open_image};
