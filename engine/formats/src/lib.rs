@@ -8,6 +8,7 @@ pub mod error;
 pub mod image;
 pub mod mrc;
 pub mod samples;
+pub mod table;
 
 pub use error::FormatError;
 pub use image::{FORMATS, FrameSource, ImageFormat, ImageHeader, open_image};
