@@ -1,1 +1,57 @@
-//! placeholder
+//! The project directory: its layout, how its files are written, and what they say about each job.
+//!
+//! The directory is the only state there is: no daemon, no database. Every record is a small file that appears
+//! whole ([`atomic`]), a change of state is a *new* file whose name holds the attempt number, and the state of a
+//! job is derived from those files each time ([`state`]), never stored where it could go stale.
+//!
+//! ```text
+//! T20S/
+//!   vitreous.yaml               ProjectFile: name, uuid, microscope, defaults
+//!   lanes/                      lanes of this project
+//!   J0002-correct-motion/       JobDir
+//!     job.yaml                  JobSpec: type, parameters as given, inputs, lane, retry policy, uuid; never changed
+//!     request-01.json           Request: somebody (user, retry policy, recovery) asked for attempt 1
+//!     cancel-01.json            Cancel: attempt 1 is to stop, or must not start
+//!     attempt-01/               AttemptDir
+//!       intent.json             Intent: written before the launch, once
+//!       submit.sh               the rendered script
+//!       submission.json         Submission: the scheduler's answer
+//!       claim/                  made by the script's first line; a second start of the same attempt stops there
+//!       events.jsonl            model::event::Event a line, written by the engine
+//!       exit.json               Exit, written by the script's trap
+//!       usage-0.json            Usage of rank 0, written by the engine
+//!       stdout stderr
+//!     effective.json            Effective: every parameter after defaults, versions, host, device, command line
+//!     outputs.json              model::outputs::Outputs
+//!     report.json report.html figures/
+//!   .vitreous/                  caches and locks: deleting it loses nothing
+//! ```
+//!
+//! What the engine needs: [`JobDir::open`], [`JobDir::resolve_inputs`], [`JobDir::write_effective`],
+//! [`JobDir::write_outputs`], [`JobDir::attempt`], [`AttemptDir::event_writer`], [`AttemptDir::write_usage`] and
+//! [`atomic::write`].
+
+pub mod allocate;
+pub mod atomic;
+pub mod attempt;
+pub mod clock;
+pub mod error;
+pub mod events;
+pub mod fingerprint;
+pub mod fsck;
+pub mod index;
+pub mod job;
+pub mod lease;
+pub mod lineage;
+pub mod names;
+pub mod process;
+pub mod project;
+pub mod state;
+
+pub use attempt::{AttemptDir, Cancel, Exit, Intent, Request, Requester, Submission, Usage};
+pub use error::ProjectError;
+pub use events::EventWriter;
+pub use job::{Effective, JobDir, JobSpec, ResolvedInput, ResourceOverrides, RetryPolicy};
+pub use names::{InputRef, JobNumber};
+pub use project::{Microscope, Project, ProjectFile};
+// pub use state::{Reason, State, Status};

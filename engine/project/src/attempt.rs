@@ -1,0 +1,292 @@
+//! The records of one attempt to run a job.
+
+use crate::atomic;
+use crate::error::ProjectError;
+use crate::events::{self, EventReader, EventWriter};
+use crate::process::ProcessId;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use uuid::Uuid;
+use vitreous_model::event::Event;
+use vitreous_model::resources::Resources;
+
+/// Who asked for an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Requester {
+    /// A person or script: `run`, `retry`.
+    User,
+    /// The retry policy.
+    Policy,
+    /// The engine left a checkpoint and asked to go on.
+    Requeue,
+    /// A launch was cut short; nothing had started.
+    Recovery,
+}
+
+/// `request-NN.json`: attempt NN is wanted. Created once; its existence is the claim to be launched.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Version of the layout.
+    pub schema: u32,
+    /// Who asked.
+    pub by: Requester,
+    /// When, for people.
+    pub unix_s: f64,
+    /// Why, in words; empty for a first run.
+    #[serde(default)]
+    pub why: String,
+    /// Memory is multiplied by this.
+    #[serde(default = "one")]
+    pub mem_factor: f64,
+    /// Wall time is multiplied by this.
+    #[serde(default = "one")]
+    pub time_factor: f64,
+    /// The environment the job needs (`PATH`, `LD_LIBRARY_PATH`), because cron has none.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl Request {
+    /// A request as it is made now.
+    pub fn new(by: Requester, why: impl Into<String>) -> Self {
+        Self {
+            schema: vitreous_model::SCHEMA,
+            by,
+            unix_s: crate::clock::unix_s(),
+            why: why.into(),
+            mem_factor: 1.0,
+            time_factor: 1.0,
+            environment: BTreeMap::new(),
+        }
+    }
+}
+
+/// `cancel-NN.json`: attempt NN is to stop, or must not start any more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cancel {
+    /// Version of the layout.
+    pub schema: u32,
+    /// [`Requester::User`], or [`Requester::Recovery`] when it fences off a launch that was cut short.
+    pub by: Requester,
+    /// When, for people.
+    pub unix_s: f64,
+}
+
+impl Cancel {
+    /// A cancellation as it is made now.
+    pub fn new(by: Requester) -> Self {
+        Self { schema: vitreous_model::SCHEMA, by, unix_s: crate::clock::unix_s() }
+    }
+}
+
+/// `intent.json`: somebody is about to launch this attempt. Created once, before the launch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Version of the layout.
+    pub schema: u32,
+    /// Identity of the attempt: in the job's environment as `VITREOUS_ATTEMPT` and in its scheduler's name or comment.
+    pub uuid: Uuid,
+    /// When, for people.
+    pub unix_s: f64,
+    /// The process that launches.
+    pub author: ProcessId,
+    /// The lane.
+    pub lane: String,
+    /// The lane's scheduler.
+    pub scheduler: String,
+    /// What is asked of the machine.
+    pub resources: Resources,
+}
+
+/// `submission.json`: the scheduler has taken it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Submission {
+    /// Version of the layout.
+    pub schema: u32,
+    /// The attempt.
+    pub uuid: Uuid,
+    /// The scheduler's id, opaque.
+    pub job_id: String,
+    /// When, for people.
+    pub unix_s: f64,
+    /// Host where it was submitted.
+    pub host: String,
+    /// The command that submitted it.
+    pub command: Vec<String>,
+    /// Found again after its launch was cut short.
+    #[serde(default)]
+    pub recovered: bool,
+}
+
+/// `exit.json`: how the script ended, written by its trap. Absent after SIGKILL, which is normal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Version of the layout.
+    pub schema: u32,
+    /// The attempt.
+    pub uuid: Uuid,
+    /// Exit code of the engine as the shell saw it.
+    pub code: i32,
+    /// The signal that killed the engine.
+    #[serde(default)]
+    pub signal: Option<i32>,
+    /// The kernel killed a process of this job's group for memory.
+    #[serde(default)]
+    pub out_of_memory: bool,
+    /// Where it ran.
+    pub host: String,
+    /// Start, seconds since 1970 on that host.
+    pub start_unix_s: f64,
+    /// End, seconds since 1970 on that host.
+    pub end_unix_s: f64,
+}
+
+/// `usage-RANK.json`: what one rank used, written by the engine at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// User and system time of the rank, seconds.
+    pub cpu_seconds: f64,
+    /// Largest resident size of the rank, MiB.
+    pub max_rss_mib: f64,
+}
+
+/// The folder `attempt-NN`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttemptDir {
+    path: PathBuf,
+    number: u32,
+}
+
+impl AttemptDir {
+    /// The folder of attempt `number` of the job in `job_dir`, whether it exists or not.
+    pub fn new(job_dir: &Path, number: u32) -> Self {
+        Self { path: job_dir.join(format!("attempt-{number:02}")), number }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its number, from 1.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// A file in it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Makes the folder if it is not there.
+    ///
+    /// # Errors
+    /// [`ProjectError::Io`].
+    pub fn create(&self) -> Result<(), ProjectError> {
+        match std::fs::create_dir(&self.path) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                Err(ProjectError::io("create", &self.path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes `intent.json`; `false` if somebody else has: then the attempt is theirs to launch.
+    ///
+    /// # Errors
+    /// [`ProjectError::Io`].
+    pub fn write_intent(&self, intent: &Intent) -> Result<bool, ProjectError> {
+        atomic::create_new_json(&self.file("intent.json"), intent)
+    }
+
+    /// `intent.json`.
+    ///
+    /// # Errors
+    /// As [`atomic::read_json`].
+    pub fn intent(&self) -> Result<Option<Intent>, ProjectError> {
+        atomic::read_json(&self.file("intent.json"))
+    }
+
+    /// Writes `submission.json`.
+    ///
+    /// # Errors
+    /// [`ProjectError::Io`].
+    pub fn write_submission(&self, submission: &Submission) -> Result<(), ProjectError> {
+        atomic::write_json(&self.file("submission.json"), submission)
+    }
+
+    /// `submission.json`.
+    ///
+    /// # Errors
+    /// As [`atomic::read_json`].
+    pub fn submission(&self) -> Result<Option<Submission>, ProjectError> {
+        atomic::read_json(&self.file("submission.json"))
+    }
+
+    /// `exit.json`.
+    ///
+    /// # Errors
+    /// As [`atomic::read_json`].
+    pub fn exit(&self) -> Result<Option<Exit>, ProjectError> {
+        atomic::read_json(&self.file("exit.json"))
+    }
+
+    /// Whether the script has begun to run.
+    pub fn is_claimed(&self) -> bool {
+        self.file("claim").is_dir()
+    }
+
+    /// Writes what rank `rank` used.
+    ///
+    /// # Errors
+    /// [`ProjectError::Io`].
+    pub fn write_usage(&self, rank: usize, usage: Usage) -> Result<(), ProjectError> {
+        atomic::write_json(&self.file(&format!("usage-{rank}.json")), &usage)
+    }
+
+    /// What all ranks used together: CPU seconds and resident sizes summed; `None` if no rank has said.
+    pub fn usage(&self) -> Option<Usage> {
+        let mut sum: Option<Usage> = None;
+        for rank in 0.. {
+            let Ok(Some(one)) = atomic::read_json::<Usage>(&self.file(&format!("usage-{rank}.json"))) else {
+                break;
+            };
+            let sum = sum.get_or_insert_default();
+            sum.cpu_seconds += one.cpu_seconds;
+            sum.max_rss_mib += one.max_rss_mib;
+        }
+        sum
+    }
+
+    /// `events.jsonl`.
+    pub fn events_path(&self) -> PathBuf {
+        self.file("events.jsonl")
+    }
+
+    /// For the engine: appends to `events.jsonl`.
+    ///
+    /// # Errors
+    /// [`ProjectError::Io`].
+    pub fn event_writer(&self) -> Result<EventWriter, ProjectError> {
+        EventWriter::open(&self.events_path())
+    }
+
+    /// For `logs -f`: reads `events.jsonl` bit by bit.
+    pub fn event_reader(&self) -> EventReader {
+        EventReader::new(&self.events_path())
+    }
+
+    /// The last events (64 KiB of them).
+    ///
+    /// # Errors
+    /// [`ProjectError::Io`].
+    pub fn last_events(&self) -> Result<Vec<Event>, ProjectError> {
+        events::tail(&self.events_path())
+    }
+}
