@@ -1,1 +1,3 @@
 //! CPU twins of the operation families, one file (or folder) per family of [`crate::ops`].
+
+pub mod project;

@@ -1,1 +1,4 @@
 //! Contracts of the operation families: shapes, units, layout, determinism and allowed error.
+
+pub mod grid;
+pub mod project;
