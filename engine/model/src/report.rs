@@ -184,7 +184,7 @@ pub enum Figure {
         id: String,
         /// Caption.
         title: String,
-        /// Counts, row 0 is the north pole's band; rows are equal in cos(tilt).
+        /// Counts, row 0 is the north pole's band; rows are equal in cos(tilt), columns run from rot -180° to 180°.
         counts: Vec<Vec<f64>>,
     },
 }
