@@ -125,8 +125,8 @@ pub fn shell_of(radius: f64) -> usize {
 /// A curve that is under the threshold from shell 1 on gives the box edge, `n · pixel_size_a`.
 pub fn resolution_at(fsc: &[f64], threshold: f64, n: usize, pixel_size_a: f64) -> (f64, bool) {
     let last = (n / 2).min(fsc.len().saturating_sub(1));
-    // `!(>=)`, so that NaN counts as a fall
-    match (1..=last).find(|&shell| !(fsc[shell] >= threshold)) {
+    // NaN counts as a fall
+    match (1..=last).find(|&shell| fsc[shell].is_nan() || fsc[shell] < threshold) {
         Some(shell) => (n as f64 * pixel_size_a / (shell - 1).max(1) as f64, true),
         None => (2.0 * pixel_size_a, false),
     }

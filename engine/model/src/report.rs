@@ -217,7 +217,7 @@ impl Raster {
     /// Scales values so that `low` is black and `high` white. The first row of `values` is drawn at the bottom, as
     /// MRC images are shown.
     pub fn from_values(values: &[f32], width: usize, low: f32, high: f32) -> Self {
-        let height = if width == 0 { 0 } else { values.len() / width };
+        let height = values.len().checked_div(width).unwrap_or(0);
         let scale = if high > low { 255.0 / (high - low) } else { 0.0 };
         let grey = |v: &f32| if v.is_finite() { ((v - low) * scale).clamp(0.0, 255.0) as u8 } else { 0 };
         let pixels =
