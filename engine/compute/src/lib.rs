@@ -5,5 +5,6 @@ pub mod comm;
 pub mod cpu;
 pub mod device;
 pub mod fourier;
+pub mod map_alignment;
 pub mod ops;
 pub mod parity;
