@@ -40,7 +40,7 @@ pub struct Item {
 /// Goes through this rank's items and returns, at rank 0, the outcome of every item in order (elsewhere an empty list).
 ///
 /// `work` is called for one item at a time on this rank and may use all threads of the pool. A
-/// [`StageError::Input`] leaves the item out; any other ends the job.
+/// [`StageError::Input`] or [`StageError::Format`] leaves the item out; any other ends the job.
 /// `what` names the items in the plural, for messages and the log's file name.
 ///
 /// # Errors
@@ -70,7 +70,9 @@ pub fn for_each_item<T: Serialize + DeserializeOwned>(
         }
         let outcome = match work(index) {
             Ok(value) => Outcome::Done(value),
-            Err(error @ StageError::Input { .. }) => Outcome::Skipped(error.to_string()),
+            Err(error @ (StageError::Input { .. } | StageError::Format(_))) => {
+                Outcome::Skipped(error.to_string())
+            }
             Err(error) => {
                 failure = Some(error);
                 break;

@@ -5,6 +5,7 @@
 
 pub mod ctx;
 pub mod items;
+pub mod particle_images;
 pub mod stage;
 
 pub use ctx::{Ctx, Input};

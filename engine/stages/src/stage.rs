@@ -32,6 +32,12 @@ pub enum StageError {
         /// What to do; may be empty.
         hint: String,
     },
+    /// An image file is broken.
+    #[error(transparent)]
+    Format(#[from] vitreous_formats::FormatError),
+    /// A table is broken.
+    #[error(transparent)]
+    Table(#[from] vitreous_formats::table::TableError),
     /// A file could not be written or read.
     #[error("{}: {source}", path.display())]
     Io {
@@ -74,7 +80,7 @@ impl StageError {
     pub fn exit_code(&self) -> i32 {
         match self {
             Self::Param(_) => exit::USAGE,
-            Self::Input { .. } | Self::TooManyBad { .. } => exit::INPUT,
+            Self::Input { .. } | Self::Format(_) | Self::Table(_) | Self::TooManyBad { .. } => exit::INPUT,
             Self::Io { .. } => exit::JOB_FAILED,
             Self::Stopped => exit::REQUEUE,
         }
@@ -95,7 +101,7 @@ impl StageError {
             Self::TooManyBad { .. } => {
                 "the report lists every failure; repair the files or raise max_bad_fraction, then `vitreous retry`".into()
             }
-            Self::Stopped => String::new(),
+            Self::Format(_) | Self::Table(_) | Self::Stopped => String::new(),
         }
     }
 }

@@ -1,0 +1,152 @@
+//! Images of a particle set: stacks opened once, images read on demand by any thread, unfit particles found beforehand.
+
+use crate::{Ctx, StageError};
+use ndarray::Array2;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use vitreous_formats::{FormatError, FrameSource, open_image};
+use vitreous_model::particle::ParticleSet;
+
+/// Stacks held open at once: well under the 1,024 files that many systems allow a process.
+const MOST_OPEN: usize = 256;
+
+/// The image stacks of a particle set. Nothing is kept in memory but paths and some open files.
+pub struct ParticleImages {
+    box_px: usize,
+    /// Path and number of images.
+    stacks: Vec<(PathBuf, usize)>,
+    open: Mutex<HashMap<u32, Arc<dyn FrameSource>>>,
+    /// By particle: stack and image in it; `None` for a particle that has no readable image.
+    places: Vec<Option<(u32, u32)>>,
+}
+
+/// A particle that cannot be used.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UnfitParticle {
+    /// Its place in the set.
+    pub index: usize,
+    /// What it is, for the report: `000012@path/stack.mrcs`.
+    pub item: String,
+    /// Why, in one sentence.
+    pub reason: String,
+}
+
+impl ParticleImages {
+    /// Opens the stacks of a set and lists the particles whose image is missing or of the wrong size.
+    pub fn open(ctx: &Ctx<'_>, set: &ParticleSet) -> (Self, Vec<UnfitParticle>) {
+        let mut images = Self {
+            box_px: set.box_px as usize,
+            stacks: Vec::new(),
+            open: Mutex::default(),
+            places: Vec::new(),
+        };
+        let mut unfit = Vec::new();
+        let mut known: HashMap<&str, Result<u32, String>> = HashMap::new();
+        for (index, particle) in set.particles.iter().enumerate() {
+            let path = particle.stack_path.as_str();
+            let stack = known.entry(path).or_insert_with(|| images.open_stack(ctx, path));
+            let place = stack.clone().and_then(|stack| images.place(stack, particle.stack_index));
+            let place = match place {
+                Ok(place) => Some(place),
+                Err(reason) => {
+                    let item = format!("{:06}@{path}", particle.stack_index + 1);
+                    unfit.push(UnfitParticle { index, item, reason });
+                    None
+                }
+            };
+            images.places.push(place);
+        }
+        (images, unfit)
+    }
+
+    fn open_stack(&mut self, ctx: &Ctx<'_>, path: &str) -> Result<u32, String> {
+        let absolute = ctx.resolve(path);
+        let source = open_image(&absolute).map_err(|error| error.to_string())?;
+        let header = source.header();
+        if (header.width, header.height) != (self.box_px, self.box_px) {
+            let (width, height, n) = (header.width, header.height, self.box_px);
+            return Err(format!("{path}: images are {width} × {height} px, the table says {n} × {n}"));
+        }
+        self.stacks.push((absolute, header.frames));
+        Ok(self.stacks.len() as u32 - 1)
+    }
+
+    fn place(&self, stack: u32, image: u32) -> Result<(u32, u32), String> {
+        let (path, images) = &self.stacks[stack as usize];
+        if (image as usize) < *images {
+            return Ok((stack, image));
+        }
+        Err(format!("{}: image {} was asked for, the stack has {images}", path.display(), image + 1))
+    }
+
+    /// The stack, from the open ones or opened now; when too many are open, all are let go.
+    fn source(&self, stack: u32) -> Result<Arc<dyn FrameSource>, FormatError> {
+        let mut open = self.open.lock().expect("opening a file should not panic");
+        if let Some(source) = open.get(&stack) {
+            return Ok(source.clone());
+        }
+        if open.len() >= MOST_OPEN {
+            open.clear();
+        }
+        let source: Arc<dyn FrameSource> = Arc::from(open_image(&self.stacks[stack as usize].0)?);
+        open.insert(stack, source.clone());
+        Ok(source)
+    }
+
+    /// Refuses a set of which more than `max_bad_fraction` is unfit; lists the others as skipped (rank 0 reports).
+    ///
+    /// # Errors
+    /// [`StageError::TooManyBad`].
+    pub fn accept(
+        ctx: &Ctx<'_>,
+        unfit: &[UnfitParticle],
+        total: usize,
+        max_bad_fraction: f64,
+    ) -> Result<(), StageError> {
+        let Some(first) = unfit.first() else { return Ok(()) };
+        let bad = unfit.len();
+        if bad as f64 > max_bad_fraction * total as f64 || bad == total {
+            let first = format!("{}: {}", first.item, first.reason);
+            return Err(StageError::TooManyBad {
+                what: "particles".into(),
+                bad,
+                total,
+                allowed: max_bad_fraction,
+                first,
+            });
+        }
+        for particle in unfit {
+            ctx.skip(&particle.item, &particle.reason);
+        }
+        Ok(())
+    }
+
+    /// Box edge, pixels.
+    pub fn box_px(&self) -> usize {
+        self.box_px
+    }
+
+    /// Whether a particle has an image.
+    pub fn has(&self, index: usize) -> bool {
+        self.places.get(index).is_some_and(Option::is_some)
+    }
+
+    /// The image `[box, box]` of a particle by its place in the set; row 0 first.
+    ///
+    /// # Errors
+    /// A particle without image ([`ParticleImages::has`]), or a stack that cannot be read any more.
+    pub fn read(&self, index: usize) -> Result<Array2<f32>, StageError> {
+        let Some((stack, image)) = self.places.get(index).copied().flatten() else {
+            return Err(StageError::input(format!("particle {index} has no image"), ""));
+        };
+        let mut pixels = Array2::zeros((self.box_px, self.box_px));
+        let out = pixels.as_slice_mut().expect("a new image should be contiguous");
+        let source = self.source(stack)?;
+        source.read_frame_at(image as usize, out)?;
+        vitreous_formats::image::check_finite(source.path(), out, self.box_px, self.box_px).map_err(
+            |error: FormatError| StageError::input(error.to_string(), "repair or leave out the stack"),
+        )?;
+        Ok(pixels)
+    }
+}
