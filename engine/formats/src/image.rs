@@ -74,7 +74,7 @@ pub trait ImageFormat: Sync {
 }
 
 /// The image formats, in the order in which they are tried.
-pub static FORMATS: &[&dyn ImageFormat] = &[&crate::mrc::Mrc];
+pub static FORMATS: &[&dyn ImageFormat] = &[&crate::tiff::Tiff, &crate::mrc::Mrc];
 
 /// How many bytes of a file a format sees to recognise it: an MRC header.
 pub const HEAD_BYTES: usize = 1024;

@@ -5,10 +5,12 @@
 //! `convert.rs` and nowhere else.
 
 pub mod error;
+pub mod gain;
 pub mod image;
 pub mod mrc;
 pub mod samples;
 pub mod table;
+pub mod tiff;
 
 pub use error::FormatError;
 pub use image::{FORMATS, FrameSource, ImageFormat, ImageHeader, open_image};
