@@ -9,6 +9,7 @@ pub mod gain;
 pub mod image;
 pub mod mrc;
 pub mod samples;
+pub mod star;
 pub mod table;
 pub mod tiff;
 

@@ -1,0 +1,155 @@
+//! Motion of one movie: the STAR file that RELION's own motion correction writes, which its polishing needs.
+
+use super::{FRAME_SHIFT_X, FRAME_SHIFT_Y};
+use crate::star::writer::{BlockOut, TableOut, number};
+
+/// Motion of a movie in our convention.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MovieMotion {
+    /// The movie as it is to be named in the file.
+    pub movie_path: String,
+    /// The gain reference likewise; empty: none.
+    pub gain_path: String,
+    /// Columns and rows of a movie frame.
+    pub frame_px: [u32; 2],
+    /// Pixel size of the movie, Å.
+    pub pixel_size_a: f64,
+    /// Pixel size of the micrograph over that of the movie.
+    pub binning: f64,
+    /// Dose per frame, e/Å².
+    pub dose_per_frame: f64,
+    /// Dose before the first frame, e/Å².
+    pub pre_exposure: f64,
+    /// Acceleration voltage, kV.
+    pub voltage_kv: f64,
+    /// Where the content of each frame lies relative to that of the first, (x, y), Å.
+    pub global_a: Vec<[f64; 2]>,
+    /// Local motion on top of that; may be empty.
+    pub local: Vec<LocalTrack>,
+}
+
+/// Motion of one patch relative to the whole frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LocalTrack {
+    /// Centre of the patch, column and row, pixels of the movie.
+    pub centre_px: [f64; 2],
+    /// Displacement of its content in each frame on top of the global one, (x, y), Å.
+    pub displacement_a: Vec<[f64; 2]>,
+}
+
+/// Terms of RELION's polynomial: (1, x, x², y, y², xy) × (t, t², t³).
+const TERMS: usize = 18;
+
+/// The blocks of the file: `general`, `global_shift`, and, if there is local motion enough to determine it,
+/// `local_motion_model` with RELION's polynomial fitted to the patches.
+///
+/// RELION's shifts are what brings a frame back, in pixels of the movie: minus the displacement. In the polynomial x and
+/// y are fractions of the frame from its middle, and t is the frame's number from 0 plus one half (checked against the
+/// coefficients and patch shifts in files of relion_run_motioncorr 3.1.3: they agree to all printed digits).
+pub fn motion_blocks(motion: &MovieMotion) -> Vec<BlockOut> {
+    let coefficients = fit(motion);
+    let mut blocks =
+        vec![BlockOut::Pairs { name: "general".into(), pairs: general(motion, coefficients.is_some()) }];
+    let columns = ["rlnMicrographFrameNumber", FRAME_SHIFT_X.label, FRAME_SHIFT_Y.label];
+    let mut table = TableOut::new("global_shift", &columns);
+    for (frame, displacement) in motion.global_a.iter().enumerate() {
+        table.cells.extend([
+            (frame + 1).to_string(),
+            number(FRAME_SHIFT_X.theirs(displacement[0] / motion.pixel_size_a)),
+            number(FRAME_SHIFT_Y.theirs(displacement[1] / motion.pixel_size_a)),
+        ]);
+    }
+    blocks.push(BlockOut::Table(table));
+    if let Some(coefficients) = coefficients {
+        let mut table =
+            TableOut::new("local_motion_model", &["rlnMotionModelCoeffsIdx", "rlnMotionModelCoeff"]);
+        for (i, value) in coefficients.iter().enumerate() {
+            // cubes of frame numbers: six decimals would not do
+            table.cells.extend([i.to_string(), format!("{value:.9e}")]);
+        }
+        blocks.push(BlockOut::Table(table));
+    }
+    blocks
+}
+
+fn general(motion: &MovieMotion, has_model: bool) -> Vec<(String, String)> {
+    let mut pairs = vec![
+        ("rlnImageSizeX", motion.frame_px[0].to_string()),
+        ("rlnImageSizeY", motion.frame_px[1].to_string()),
+        ("rlnImageSizeZ", motion.global_a.len().to_string()),
+        ("rlnMicrographMovieName", motion.movie_path.clone()),
+    ];
+    if !motion.gain_path.is_empty() {
+        pairs.push(("rlnMicrographGainName", motion.gain_path.clone()));
+    }
+    pairs.extend([
+        ("rlnMicrographBinning", number(motion.binning)),
+        ("rlnMicrographOriginalPixelSize", number(motion.pixel_size_a)),
+        ("rlnMicrographDoseRate", number(motion.dose_per_frame)),
+        ("rlnMicrographPreExposure", number(motion.pre_exposure)),
+        ("rlnVoltage", number(motion.voltage_kv)),
+        ("rlnMicrographStartFrame", "1".into()),
+        ("rlnMotionModelVersion", u8::from(has_model).to_string()),
+    ]);
+    pairs.into_iter().map(|(label, value)| (label.to_string(), value)).collect()
+}
+
+/// Least-squares coefficients of RELION's polynomial, x then y, pixels; `None` if the patches do not determine it.
+fn fit(motion: &MovieMotion) -> Option<[f64; 2 * TERMS]> {
+    let frames = motion.global_a.len();
+    let complete = |track: &&LocalTrack| track.displacement_a.len() == frames;
+    let tracks: Vec<&LocalTrack> = motion.local.iter().filter(complete).collect();
+    // t runs to the number of frames; scaled to 1 the normal equations are well conditioned
+    let scale = frames.max(1) as f64;
+    let mut normal = [[0.0; TERMS + 2]; TERMS];
+    for track in &tracks {
+        let [x, y] = [0, 1].map(|i| track.centre_px[i] / f64::from(motion.frame_px[i]) - 0.5);
+        for (frame, displacement) in track.displacement_a.iter().enumerate() {
+            let t = (frame as f64 + 0.5) / scale;
+            let basis = basis(x, y, t);
+            for i in 0..TERMS {
+                for j in 0..TERMS {
+                    normal[i][j] += basis[i] * basis[j];
+                }
+                normal[i][TERMS] += basis[i] * FRAME_SHIFT_X.theirs(displacement[0] / motion.pixel_size_a);
+                normal[i][TERMS + 1] +=
+                    basis[i] * FRAME_SHIFT_Y.theirs(displacement[1] / motion.pixel_size_a);
+            }
+        }
+    }
+    let solved = solve(normal)?;
+    let mut coefficients = [0.0; 2 * TERMS];
+    for i in 0..TERMS {
+        let power = (i % 3 + 1) as i32;
+        coefficients[i] = solved[i][0] / scale.powi(power);
+        coefficients[TERMS + i] = solved[i][1] / scale.powi(power);
+    }
+    Some(coefficients)
+}
+
+fn basis(x: f64, y: f64, t: f64) -> [f64; TERMS] {
+    let space = [1.0, x, x * x, y, y * y, x * y];
+    let time = [t, t * t, t * t * t];
+    std::array::from_fn(|i| space[i / 3] * time[i % 3])
+}
+
+/// Gauss–Jordan elimination with pivots of two right-hand sides; `None` if the matrix is singular.
+fn solve(mut m: [[f64; TERMS + 2]; TERMS]) -> Option<[[f64; 2]; TERMS]> {
+    let largest = m.iter().flat_map(|row| row[..TERMS].iter()).fold(0.0, |a: f64, b| a.max(b.abs()));
+    for column in 0..TERMS {
+        let pivot = (column..TERMS).max_by(|&a, &b| m[a][column].abs().total_cmp(&m[b][column].abs()))?;
+        // `!(>)`, so that NaN counts as singular
+        if !(m[pivot][column].abs() > 1e-12 * largest) {
+            return None;
+        }
+        m.swap(column, pivot);
+        let row = m[column];
+        for (_, other) in m.iter_mut().enumerate().filter(|(i, _)| *i != column) {
+            let factor = other[column] / row[column];
+            for (cell, value) in other.iter_mut().zip(row) {
+                *cell -= factor * value;
+            }
+        }
+    }
+    Some(std::array::from_fn(|i| [m[i][TERMS] / m[i][i], m[i][TERMS + 1] / m[i][i]]))
+}

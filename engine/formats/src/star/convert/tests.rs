@@ -1,0 +1,381 @@
+use super::*;
+use crate::star::StarFile;
+use crate::star::writer::{BlockOut, write};
+use proptest::prelude::*;
+use std::path::{Path, PathBuf};
+use vitreous_model::ctf::CtfParams;
+use vitreous_model::exposure::*;
+use vitreous_model::half_set::HalfSet;
+use vitreous_model::particle::*;
+use vitreous_model::pose::{Pose, Rotation};
+use vitreous_model::units::{Degrees, Kilovolt, Millimetre};
+
+const OPTICS: &str = "data_optics\nloop_\n_rlnOpticsGroupName\n_rlnOpticsGroup\n_rlnMicrographOriginalPixelSize\n\
+    _rlnVoltage\n_rlnSphericalAberration\n_rlnAmplitudeContrast\n_rlnImagePixelSize\n_rlnImageSize\n\
+    og1 1 0.5 300 2.7 0.07 1.5 128\n";
+
+fn with_file<T>(text: &str, read: impl FnOnce(&Path) -> T) -> T {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("in.star");
+    std::fs::write(&path, text).unwrap();
+    read(&path)
+}
+
+fn same(path: &str) -> String {
+    path.to_string()
+}
+
+fn particles(text: &str) -> Result<Imported<ParticleSet>, StarError> {
+    with_file(text, |path| read_particles(path, &same))
+}
+
+/// One particle with the given labels and cells beside the image.
+fn one(labels: &[(&str, &str)]) -> Particle {
+    let names: String = labels.iter().map(|(label, _)| format!("_{label}\n")).collect();
+    let cells: Vec<&str> = labels.iter().map(|(_, cell)| *cell).collect();
+    let text = format!(
+        "{OPTICS}data_particles\nloop_\n_rlnImageName\n_rlnOpticsGroup\n{names}7@a/s.mrcs 1 {}\n",
+        cells.join(" ")
+    );
+    particles(&text).unwrap().value.particles.remove(0)
+}
+
+#[test]
+fn each_particle_column_lands_in_its_field() {
+    let p = one(&[]);
+    assert_eq!((p.stack_path.as_str(), p.stack_index, p.optics_group), ("a/s.mrcs", 6, 1));
+    assert!(p.pick.is_none() && p.ctf.is_none() && p.pose.is_none() && p.half.is_none());
+    let pick = one(&[
+        ("rlnMicrographName", "MotionCorr/job002/m_1.v2.mrc"),
+        ("rlnCoordinateX", "10.5"),
+        ("rlnCoordinateY", "20"),
+        ("rlnAutopickFigureOfMerit", "0.25"),
+    ])
+    .pick
+    .unwrap();
+    assert_eq!(pick, Pick { exposure: "m_1.v2".into(), x_px: 10.5, y_px: 20.0, score: 0.25 });
+    let ctf = [
+        ("rlnDefocusU", "21000"),
+        ("rlnDefocusV", "18000"),
+        ("rlnDefocusAngle", "35"),
+        ("rlnPhaseShift", "90"),
+    ];
+    let expected = CtfParams {
+        defocus_u_a: 21000.0,
+        defocus_v_a: 18000.0,
+        astigmatism_angle: Degrees(35.0),
+        phase_shift: Degrees(90.0),
+        voltage: Kilovolt(300.0),
+        cs: Millimetre(2.7),
+        amplitude_contrast: 0.07,
+    };
+    assert_eq!(one(&ctf).ctf.unwrap(), expected);
+    let angles = [("rlnAngleRot", "30"), ("rlnAngleTilt", "50"), ("rlnAnglePsi", "70")];
+    let golden = Rotation::from_euler_zyz_deg(30.0, 50.0, 70.0);
+    let pose = one(&angles).pose.unwrap();
+    assert!(pose.rotation.angle_to_rad(golden) < 1e-9 && pose.shift_a == [0.0, 0.0]);
+    let shifted = [&angles[..], &[("rlnOriginXAngst", "3"), ("rlnOriginYAngst", "-4.5")]].concat();
+    assert_eq!(one(&shifted).pose.unwrap().shift_a, [-3.0, 4.5]);
+    let pixels = [&angles[..], &[("rlnOriginX", "2"), ("rlnOriginY", "-4")]].concat();
+    assert_eq!(one(&pixels).pose.unwrap().shift_a, [-3.0, 6.0]);
+    for (cell, half) in [("1", Some(HalfSet::One)), ("2", Some(HalfSet::Two)), ("0", None)] {
+        assert_eq!(one(&[("rlnRandomSubset", cell)]).half, half);
+    }
+    assert_eq!(one(&[("rlnLogLikeliContribution", "-12.5")]).log_likelihood, -12.5);
+}
+
+#[test]
+fn optics_columns_and_unknown_columns_are_reported() {
+    let text = format!(
+        "{OPTICS}data_particles\nloop_\n_rlnImageName\n_rlnOpticsGroup\n_rlnBeamTiltX\n_rlnGroupNumber\n1@s.mrcs 1 0.1 1\n"
+    );
+    let read = particles(&text).unwrap();
+    assert_eq!(read.ignored, ["data_particles/_rlnBeamTiltX"]);
+    let set = read.value;
+    assert_eq!((set.pixel_size_a, set.box_px), (1.5, 128));
+    let group = &set.optics[0];
+    assert_eq!((group.name.as_str(), group.number, group.movie_pixel_size_a), ("og1", 1, 0.5));
+    assert_eq!((group.voltage, group.cs, group.amplitude_contrast), (Kilovolt(300.0), Millimetre(2.7), 0.07));
+}
+
+#[test]
+fn old_files_give_optics_by_row() {
+    let text = "data_\nloop_\n_rlnImageName\n_rlnVoltage\n_rlnSphericalAberration\n_rlnAmplitudeContrast\n\
+        _rlnDetectorPixelSize\n_rlnMagnification\n_rlnOriginX\n_rlnOriginY\n_rlnAngleRot\n_rlnAngleTilt\n_rlnAnglePsi\n\
+        1@s.mrcs 300 2.7 0.1 7 50000 2 1 0 0 0\n2@s.mrcs 200 2.7 0.1 7 50000 0 0 0 0 0\n3@s.mrcs 300 2.7 0.1 7 50000 0 0 0 0 0\n";
+    let read = particles(text).unwrap();
+    let set = read.value;
+    assert!((set.pixel_size_a - 1.4).abs() < 1e-12);
+    assert_eq!(set.optics.iter().map(|g| g.voltage.0).collect::<Vec<_>>(), [300.0, 200.0]);
+    assert_eq!(set.particles.iter().map(|p| p.optics_group).collect::<Vec<_>>(), [1, 2, 1]);
+    let shift = set.particles[0].pose.unwrap().shift_a;
+    assert!((shift[0] + 2.8).abs() < 1e-12 && (shift[1] + 1.4).abs() < 1e-12);
+    assert!(read.notes[0].contains("RELION 3.0 or older"));
+}
+
+#[test]
+fn missing_and_bad_things_are_named() {
+    let particle =
+        |rows: &str| format!("{OPTICS}data_particles\nloop_\n_rlnImageName\n_rlnOpticsGroup\n{rows}");
+    for (text, message) in [
+        (OPTICS.to_string(), "block data_particles is missing (there: data_optics)"),
+        (
+            format!("{OPTICS}data_particles\nloop_\n_rlnOpticsGroup\n1\n"),
+            "column _rlnImageName is missing in block data_particles; it is needed for finding the particle images",
+        ),
+        (particle("0@s.mrcs 1\n"), "line 16: column _rlnImageName holds `0@s.mrcs`, expected `NUMBER@STACK`"),
+        (
+            particle("1@s.mrcs 2\n"),
+            "line 16: column _rlnOpticsGroup holds `2`, expected the number of a group",
+        ),
+        (
+            OPTICS.replace("300", "-300") + &particle("1@s 1\n"),
+            "column _rlnVoltage holds `-300`, expected a number above 0",
+        ),
+        (
+            OPTICS.replace("0.07", "7") + &particle("1@s 1\n"),
+            "column _rlnAmplitudeContrast holds `7`, expected a fraction",
+        ),
+        (
+            "data_\nloop_\n_rlnImageName\n1@s\n".into(),
+            "column _rlnVoltage is missing in block data_; it is needed for the CTF",
+        ),
+        (
+            format!(
+                "{OPTICS}og2 2 0.5 300 2.7 0.07 1.7 128\ndata_particles\nloop_\n_rlnImageName\n_rlnOpticsGroup\n1@s 1\n"
+            ),
+            "optics groups 1 and 2 differ: 1.5 Å and 128 px, 1.7 Å and 128 px",
+        ),
+    ] {
+        let error = particles(&text).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
+}
+
+fn blocks_as_text(blocks: &[BlockOut]) -> String {
+    let mut bytes = Vec::new();
+    write(&mut bytes, Path::new("out.star"), blocks).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+fn optics() -> OpticsGroup {
+    OpticsGroup {
+        number: 1,
+        name: "og 1".into(),
+        voltage: Kilovolt(200.0),
+        cs: Millimetre(1.4),
+        amplitude_contrast: 0.1,
+        movie_pixel_size_a: 0.75,
+    }
+}
+
+fn ctf(u: f64, v: f64, angle: f64, phase: f64) -> CtfParams {
+    CtfParams {
+        defocus_u_a: u,
+        defocus_v_a: v,
+        astigmatism_angle: Degrees(angle),
+        phase_shift: Degrees(phase),
+        voltage: Kilovolt(200.0),
+        cs: Millimetre(1.4),
+        amplitude_contrast: 0.1,
+    }
+}
+
+fn set_of(particles: Vec<Particle>) -> ParticleSet {
+    ParticleSet { optics: vec![optics()], box_px: 64, pixel_size_a: 1.5, particles }
+}
+
+proptest! {
+    #[test]
+    fn particles_round_trip(
+        rows in prop::collection::vec(
+            (0u32..999, prop::array::uniform3(-170.0..170.0f64), prop::array::uniform2(-9.0..9.0f64), 5e3..3e4f64, any::<bool>()),
+            1..20,
+        ),
+        phase in prop::sample::select(vec![0.0, 90.0]),
+    ) {
+        let particle = |(id, (index, angles, shift_a, u, first)): (usize, (u32, [f64; 3], [f64; 2], f64, bool))| Particle {
+            id: id as u64,
+            stack_path: "J5/stacks/m 1.mrcs".into(),
+            stack_index: index,
+            optics_group: 1,
+            pick: Some(Pick { exposure: "m1".into(), x_px: u / 10.0, y_px: u / 20.0, score: 0.5 }),
+            ctf: Some(ctf(u, u - 100.0, angles[0], phase)),
+            pose: Some(Pose { rotation: Rotation::from_euler_zyz_deg(angles[0], angles[1].abs(), angles[2]), shift_a }),
+            half: Some(if first { HalfSet::One } else { HalfSet::Two }),
+            log_likelihood: -u,
+        };
+        let set = set_of(rows.into_iter().enumerate().map(particle).collect());
+        let text = blocks_as_text(&particle_blocks(Path::new("out.star"), &set, None, &same).unwrap());
+        let read = particles(&text).unwrap();
+        prop_assert!(read.ignored.is_empty(), "{:?}", read.ignored);
+        let back = read.value;
+        prop_assert_eq!((&back.optics, back.box_px, back.pixel_size_a), (&set.optics, 64, 1.5));
+        for (a, b) in back.particles.iter().zip(&set.particles) {
+            prop_assert_eq!((a.id, &a.stack_path, a.stack_index, a.half), (b.id, &b.stack_path, b.stack_index, b.half));
+            let (p, q) = (a.pose.unwrap(), b.pose.unwrap());
+            // six decimals of a degree, of an Å
+            prop_assert!(p.rotation.angle_to_rad(q.rotation) < 1e-7);
+            prop_assert!((p.shift_a[0] - q.shift_a[0]).abs() < 1e-6 && (p.shift_a[1] - q.shift_a[1]).abs() < 1e-6);
+            prop_assert!((a.ctf.unwrap().defocus_u_a - b.ctf.unwrap().defocus_u_a).abs() < 1e-6);
+            prop_assert_eq!(a.ctf.unwrap().phase_shift.0, phase);
+            prop_assert!((a.pick.as_ref().unwrap().x_px - b.pick.as_ref().unwrap().x_px).abs() < 1e-6);
+        }
+    }
+}
+
+#[test]
+fn what_only_some_particles_have_is_refused() {
+    let mut with = one(&[]);
+    with.ctf = Some(ctf(1e4, 1e4, 0.0, 0.0));
+    let set = set_of(vec![with, one(&[])]);
+    let error = particle_blocks(Path::new("o.star"), &set, None, &same).unwrap_err().to_string();
+    assert!(error.contains("only 1 of 2 particles have a CTF"), "{error}");
+}
+
+fn exposure(name: &str) -> Exposure {
+    Exposure {
+        name: name.into(),
+        optics_group: 1,
+        movie: None,
+        micrograph: Some(MicrographSource {
+            path: format!("J2/{name}.mrc"),
+            width: 0,
+            height: 0,
+            pixel_size_a: 1.5,
+            unweighted_path: String::new(),
+            motion_star_path: format!("J2/{name}.star"),
+        }),
+        motion: Some(MotionSummary { total_a: 7.0, early_a: 4.0, late_a: 3.0 }),
+        ctf: Some(CtfFit { ctf: ctf(1.2e4, 1.1e4, -40.0, 0.0), fit_resolution_a: 4.5, score: 0.25 }),
+    }
+}
+
+#[test]
+fn micrographs_round_trip() {
+    let set = ExposureSet { optics: vec![optics()], exposures: vec![exposure("m1"), exposure("m2")] };
+    let blocks = micrograph_blocks(Path::new("o.star"), &set, &|p| format!("../{p}")).unwrap();
+    let text = blocks_as_text(&blocks);
+    assert!(text.contains("_rlnMicrographMetadata #3\n_rlnAccumMotionTotal #4\n"), "{text}");
+    let read = with_file(&text, |path| read_micrographs(path, &|p| p.trim_start_matches("../").to_string()))
+        .unwrap();
+    assert_eq!((read.value, read.ignored), (set.clone(), Vec::new()));
+    let mut mixed = set;
+    mixed.exposures[1].micrograph.as_mut().unwrap().pixel_size_a = 2.0;
+    let error = micrograph_blocks(Path::new("o.star"), &mixed, &same).unwrap_err().to_string();
+    assert!(error.contains("optics group 1 has micrographs of 1.5 and 2 Å"), "{error}");
+}
+
+#[test]
+fn coordinates_round_trip() {
+    let picks = vec![
+        Pick { exposure: "m1".into(), x_px: 10.25, y_px: 7.0, score: 0.5 },
+        Pick { exposure: "m1".into(), x_px: 0.0, y_px: 900.5, score: f64::NAN },
+    ];
+    let text = blocks_as_text(&coordinate_blocks(picks.iter()));
+    let read = with_file(&text, |path| read_coordinates(path, Some("m1"))).unwrap().value;
+    assert_eq!(read[0], picks[0]);
+    assert_eq!((read[1].y_px, read[1].score), (900.5, 0.0));
+    let error = with_file(&text, |path| read_coordinates(path, None)).unwrap_err().to_string();
+    assert!(error.contains("column _rlnMicrographName is missing"), "{error}");
+}
+
+fn movie() -> MovieMotion {
+    MovieMotion {
+        movie_path: "movies/m1.tif".into(),
+        frame_px: [512, 400],
+        pixel_size_a: 1.5,
+        binning: 1.0,
+        dose_per_frame: 1.2,
+        voltage_kv: 300.0,
+        // content moves by +1 px along x, +0.5 px along y each frame
+        global_a: (0..8).map(|f| [1.5 * f64::from(f), 0.75 * f64::from(f)]).collect(),
+        ..MovieMotion::default()
+    }
+}
+
+#[test]
+fn frames_are_shifted_back_in_pixels() {
+    let text = blocks_as_text(&motion_blocks(&movie()));
+    let file = StarFile::parse(Path::new("m.star"), text).unwrap();
+    let general = file.block("general").unwrap();
+    assert_eq!(
+        (general.pair("rlnImageSizeZ"), general.pair("rlnMotionModelVersion")),
+        (Some("8"), Some("0"))
+    );
+    let mut rows = file.table("global_shift").unwrap().rows();
+    rows.next();
+    let second = rows.next().unwrap();
+    assert_eq!([0, 1, 2].map(|i| second.f64(i).unwrap()), [2.0, -1.0, -0.5]);
+    assert!(file.table("local_motion_model").is_none());
+}
+
+#[test]
+fn relions_polynomial_is_fitted_to_patches() {
+    let mut motion = movie();
+    let shift = |centre: [f64; 2], frame: usize| {
+        let (x, y, t) = (centre[0] / 512.0 - 0.5, centre[1] / 400.0 - 0.5, frame as f64 + 0.5);
+        [(0.1 + 0.3 * x - 0.2 * x * y) * t - 0.004 * y * y * t * t, 0.02 * t * t * t * x]
+    };
+    for x in [80.0, 250.0, 430.0] {
+        for y in [70.0, 200.0, 330.0] {
+            let displacement_a = (0..8).map(|f| shift([x, y], f).map(|s| -1.5 * s)).collect();
+            motion.local.push(LocalTrack { centre_px: [x, y], displacement_a });
+        }
+    }
+    let text = blocks_as_text(&motion_blocks(&motion));
+    let file = StarFile::parse(Path::new("m.star"), text).unwrap();
+    assert_eq!(file.block("general").unwrap().pair("rlnMotionModelVersion"), Some("1"));
+    let mut expected = [0.0; 36];
+    for (index, value) in [(0, 0.1), (3, 0.3), (15, -0.2), (13, -0.004), (18 + 5, 0.02)] {
+        expected[index] = value;
+    }
+    let mut rows = file.table("local_motion_model").unwrap().rows();
+    let mut count = 0;
+    while let Some(row) = rows.next() {
+        let (index, value) = (row.integer::<usize>(0).unwrap(), row.f64(1).unwrap());
+        assert!((value - expected[index]).abs() < 1e-7, "{index}: {value}");
+        count += 1;
+    }
+    assert_eq!(count, 36);
+}
+
+#[test]
+fn rules_have_one_entry_each_and_signs_as_documented() {
+    for (i, rule) in RULES.iter().enumerate() {
+        assert!(RULES[..i].iter().all(|other| other.label != rule.label), "{}", rule.label);
+        assert!((rule.theirs(rule.ours(2.5)) - 2.5).abs() < 1e-12);
+    }
+    let negative: Vec<&str> = RULES.iter().filter(|rule| rule.factor < 0.0).map(|rule| rule.label).collect();
+    assert_eq!(
+        negative,
+        [
+            "rlnOriginXAngst",
+            "rlnOriginYAngst",
+            "rlnOriginX",
+            "rlnOriginY",
+            "rlnMicrographShiftX",
+            "rlnMicrographShiftY"
+        ]
+    );
+}
+
+#[test]
+fn real_files_of_relion_are_imported() {
+    #[allow(clippy::disallowed_methods)] // tests find their data by it
+    let Ok(root) = std::env::var("VITREOUS_TESTDATA") else {
+        println!("skipped: VITREOUS_TESTDATA not set");
+        return;
+    };
+    let folder = PathBuf::from(root);
+    let path = folder.join("meta/tomo_preprocessing/ctffind_relion_ctf_estimation_output.star");
+    let read = read_micrographs(&path, &same).unwrap();
+    let first = &read.value.exposures[0];
+    assert_eq!(first.name, "TS_01_000_0_0");
+    let fit = first.ctf.as_ref().unwrap();
+    assert_eq!((fit.ctf.defocus_u_a, fit.ctf.defocus_v_a), (39224.277344, 39029.843750));
+    let path = folder.join("micrographs/Ucsf_stack_1142_DW_autopick.star");
+    let picks = read_coordinates(&path, Some("Ucsf_stack_1142_DW")).unwrap();
+    assert_eq!(picks.value.len(), 45);
+    assert!(!picks.ignored.is_empty());
+}
