@@ -1,3 +1,4 @@
 //! CPU twins of the operation families, one file (or folder) per family of [`crate::ops`].
 
+pub mod insert;
 pub mod project;

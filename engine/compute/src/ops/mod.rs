@@ -1,4 +1,5 @@
 //! Contracts of the operation families: shapes, units, layout, determinism and allowed error.
 
 pub mod grid;
+pub mod insert;
 pub mod project;
