@@ -19,7 +19,7 @@
 
 use super::grid::PaddedGrid;
 use crate::device::Device;
-use ndarray::{Array3, ArrayView3};
+use ndarray::{Array3, ArrayView3, Axis};
 use num_complex::Complex32;
 use rayon::prelude::*;
 use vitreous_model::pose::Rotation;
@@ -139,22 +139,27 @@ impl SliceBatch<'_> {
                 return Err(InsertError::Shape { what, found: [a, b, c], rotations, n });
             }
         }
-        let limit = scale.largest_numerator();
-        // `<=` is false for NaN
-        let fits = |value: f32, limit: f64| f64::from(value.abs()) <= limit;
-        let numerators = self.numerator.indexed_iter();
-        if let Some(((image, _, _), value)) =
-            numerators.into_iter().find(|(_, v)| !(fits(v.re, limit) && fits(v.im, limit)))
-        {
-            let value = if fits(value.re, limit) { value.im } else { value.re };
-            return Err(InsertError::TooLarge { image, what: "numerator", value, limit });
+        for image in 0..self.rotations.len() {
+            let components = self.numerator.index_axis(Axis(0), image);
+            let limit = scale.largest_numerator();
+            if let Some(value) = first_over(components.iter().flat_map(|v| [v.re, v.im]), -limit, limit) {
+                return Err(InsertError::TooLarge { image, what: "numerator", value, limit });
+            }
+            let limit = scale.largest_weight();
+            if let Some(value) =
+                first_over(self.weight.index_axis(Axis(0), image).iter().copied(), 0.0, limit)
+            {
+                return Err(InsertError::TooLarge { image, what: "weight", value, limit });
+            }
         }
-        let limit = scale.largest_weight();
-        match self.weight.indexed_iter().find(|(_, v)| !(fits(**v, limit) && **v >= 0.0)) {
-            Some(((image, _, _), &value)) => Err(InsertError::TooLarge { image, what: "weight", value, limit }),
-            None => Ok(()),
-        }
+        Ok(())
     }
+}
+
+/// The first value that is not within `low ..= high` (NaN never is).
+fn first_over(mut values: impl Iterator<Item = f32>, low: f64, high: f64) -> Option<f32> {
+    let (low, high) = (low as f32, high as f32);
+    values.find(|value| !(low..=high).contains(value))
 }
 
 /// Fixed-point sums on the host.
@@ -200,7 +205,8 @@ impl FixedGrid {
     /// The sums as floats, with the plane `kx = 0` completed by the mates of its other half.
     pub fn to_sums(&self) -> SliceSums {
         let (edge, _, width) = self.grid.dim();
-        let unit = [self.scale.numerator, self.scale.numerator, self.scale.weight].map(|s| 1.0 / f64::from(s));
+        let unit =
+            [self.scale.numerator, self.scale.numerator, self.scale.weight].map(|s| 1.0 / f64::from(s));
         let voxel = |z: usize, y: usize, x: usize| {
             let i = 3 * ((z * edge + y) * width + x);
             [self.data[i], self.data[i + 1], self.data[i + 2]]

@@ -105,7 +105,8 @@ pub fn checksum<D: Insert>(device: &D) -> u64 {
 }
 
 fn inserted<D: Insert>(device: &D, grid: PaddedGrid, batches: &[SliceBatch<'_>]) -> FixedGrid {
-    let mut sums = device.accumulator(grid, FixedPoint::new(4.0, 2.0, 1000)).expect("a small grid should fit");
+    let mut sums =
+        device.accumulator(grid, FixedPoint::new(4.0, 2.0, 1000)).expect("a small grid should fit");
     for batch in batches {
         device.insert(&mut sums, batch).expect("a good batch should be accepted");
     }
@@ -173,7 +174,8 @@ fn definition<D: Insert>(device: &D, n: usize, pad: f64, batch: &Batch, outcomes
 fn adjoint<D: Insert>(device: &D, outcomes: &mut Vec<Outcome>) {
     let n = 20;
     let volume = project::blob_volume(n, 40);
-    let projector = crate::cpu::project::Projector::new(volume.view(), 2.0).expect("a cube should be accepted");
+    let projector =
+        crate::cpu::project::Projector::new(volume.view(), 2.0).expect("a cube should be accepted");
     let grid = *projector.grid();
     let batch = Batch::noise(n, n as f64, 3, 41);
     for image in 0..3 {
@@ -234,7 +236,8 @@ fn refusals<D: Insert>(device: &D, outcomes: &mut Vec<Outcome>) {
     no_number.weight[[0, 2, 3]] = f32::NAN;
     let misshapen = Batch::noise(9, 4.0, 2, 62);
     for (case, batch) in [("too large", too_large), ("NaN", no_number), ("wrong box", misshapen)] {
-        let mut sums = device.accumulator(grid, FixedPoint::new(4.0, 2.0, 10)).expect("a small grid should fit");
+        let mut sums =
+            device.accumulator(grid, FixedPoint::new(4.0, 2.0, 10)).expect("a small grid should fit");
         let refused = matches!(
             device.insert(&mut sums, &batch.view()),
             Err(InsertError::TooLarge { .. } | InsertError::Shape { .. })
