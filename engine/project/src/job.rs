@@ -59,7 +59,7 @@ impl ResourceOverrides {
 pub struct RetryPolicy {
     /// At most so many times after a request by a person.
     pub times: u32,
-    /// For these reasons, by the names of `Reason::kind`.
+    /// For these reasons, by the names of [`crate::Reason::kind`].
     pub on: Vec<String>,
     /// After `out-of-memory`, memory is multiplied by this.
     pub mem_factor: f64,

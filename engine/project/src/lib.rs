@@ -54,4 +54,4 @@ pub use events::EventWriter;
 pub use job::{Effective, JobDir, JobSpec, ResolvedInput, ResourceOverrides, RetryPolicy};
 pub use names::{InputRef, JobNumber};
 pub use project::{Microscope, Project, ProjectFile};
-// pub use state::{Reason, State, Status};
+pub use state::{Reason, State, Status};

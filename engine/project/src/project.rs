@@ -192,6 +192,7 @@ pub(crate) fn to_yaml<T: Serialize>(path: &Path, value: &T) -> Result<String, Pr
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests plant broken files")]
 mod tests {
     use super::*;
 
