@@ -5,6 +5,7 @@
 
 pub mod ctx;
 pub mod items;
+pub mod map_figures;
 pub mod particle_images;
 pub mod stage;
 
