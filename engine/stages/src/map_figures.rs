@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn panels_stand_side_by_side_with_row_zero_at_the_bottom() {
         let mut map = Array3::<f32>::zeros((8, 8, 8));
-        map[[4, 0, 0]] = 1.0;
+        map.slice_mut(ndarray::s![4, ..2, ..2]).fill(1.0);
         let Figure::Image { raster, pixel_size_a, .. } = slices("s", "slices", map.view(), 2.0) else {
             panic!("slices should be an image");
         };
