@@ -4,6 +4,7 @@
 //! with an error that names file, place, found and expected. Foreign conventions are converted in each folder's
 //! `convert.rs` and nowhere else.
 
+pub mod atomic_model;
 pub mod error;
 pub mod gain;
 pub mod image;
