@@ -1,2 +1,48 @@
-//! placeholder
-fn main() {}
+//! The engine: runs one job of a project on this machine, or on the ranks that an MPI launcher started.
+//!
+//! It reads the job's folder, writes what the stage of the job's type makes, and leaves with one of the exit codes of
+//! `vitreous_model::exit`. What it says goes to `events.jsonl` and, readable, to stderr.
+
+mod args;
+#[cfg(feature = "mpi")]
+mod comm_mpi;
+mod device;
+mod failure;
+mod grant;
+mod microscope;
+mod ranks;
+mod run;
+mod signals;
+mod speaker;
+mod usage;
+mod version;
+mod world;
+
+use args::{Args, Command};
+use clap::Parser;
+use std::time::{SystemTime, UNIX_EPOCH};
+use vitreous_model::exit;
+
+#[allow(clippy::disallowed_methods, reason = "a main is where environment and clock are read")]
+fn main() {
+    let args = Args::parse();
+    let around = run::Surroundings {
+        variable: &|name| std::env::var(name).ok(),
+        command_line: std::env::args().collect(),
+        unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64()),
+    };
+    std::process::exit(match &args.command {
+        Command::Run(args) => run::run(args, &around),
+        Command::Version { json } => version(*json),
+    });
+}
+
+#[allow(clippy::print_stdout, reason = "the command's answer")]
+fn version(as_json: bool) -> i32 {
+    if as_json {
+        println!("{}", version::json());
+    } else {
+        println!("{}", version::text());
+    }
+    exit::OK
+}

@@ -1,0 +1,67 @@
+//! The engine's command line.
+
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Runs one job of a Vitreous project on this machine or on the ranks of an MPI launcher.
+///
+/// Normally started by a submission script that `vitreous` wrote; by hand it is the same:
+///
+///   vitreous-engine run T20S/J0002-correct-motion
+///
+///   mpirun -n 4 vitreous-engine run T20S/J0002-correct-motion
+#[derive(Debug, Parser)]
+#[command(name = "vitreous-engine", version, verbatim_doc_comment)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the engine can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs the job in a job folder, or goes on with it where it was
+    Run(RunArgs),
+    /// Prints version, features and what this build can use
+    Version {
+        /// As one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RunArgs {
+    /// The job's folder, e.g. J0002-correct-motion
+    #[arg(value_name = "JOBDIR")]
+    pub job: PathBuf,
+    /// Number of the attempt; its folder holds events, exit record and logs [default: the newest]
+    #[arg(long, value_name = "N")]
+    pub attempt: Option<u32>,
+    /// Threads of each rank; never more than the scheduler granted [default: all that were granted]
+    #[arg(long, value_name = "N", env = "VITREOUS_THREADS")]
+    pub threads: Option<usize>,
+    /// Processor to compute on; auto takes a GPU if one was granted and works
+    #[arg(long, value_enum, default_value_t, env = "VITREOUS_DEVICE")]
+    pub device: DeviceChoice,
+    /// Ranks that the submission asked for; another number of them is an error
+    #[arg(long, value_name = "N", env = "VITREOUS_RANKS")]
+    pub ranks: Option<usize>,
+    /// Folder for temporary files on this node [default: $VITREOUS_SCRATCH, then inside the job's folder]
+    #[arg(long, value_name = "DIR", env = "VITREOUS_SCRATCH")]
+    pub scratch: Option<PathBuf>,
+}
+
+/// Processors that can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum DeviceChoice {
+    /// A GPU if there is one for us, else the CPU
+    #[default]
+    Auto,
+    /// The CPU
+    Cpu,
+    /// A GPU, or an error
+    Cuda,
+}

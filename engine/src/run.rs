@@ -1,0 +1,268 @@
+//! Runs one job: finds out what to do, does it on every rank, writes what came of it.
+
+use crate::args::RunArgs;
+use crate::device::{self, Chosen};
+use crate::failure::{self, Failure};
+use crate::grant::{Grant, Limits};
+use crate::ranks::{self, Ranks};
+use crate::signals::StopFlag;
+use crate::speaker::{self, Speaker};
+use crate::{microscope, world};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use vitreous_compute::comm::Comm;
+use vitreous_jobs::JobType;
+use vitreous_model::event::EventKind;
+use vitreous_model::report::Report;
+use vitreous_model::{SCHEMA, exit};
+use vitreous_project::{AttemptDir, Effective, JobDir, Project, ResolvedInput, Usage, process};
+use vitreous_stages::{Ctx, Input, Stage};
+
+/// What the process is given from outside: its environment and how it was called.
+pub struct Surroundings<'a> {
+    /// Value of an environment variable.
+    pub variable: &'a dyn Fn(&str) -> Option<String>,
+    /// Program and arguments.
+    pub command_line: Vec<String>,
+    /// Seconds since 1970.
+    pub unix_s: f64,
+}
+
+/// Runs the job and returns the exit code.
+pub fn run(args: &RunArgs, around: &Surroundings<'_>) -> i32 {
+    failure::keep_panics_quiet();
+    let started = StopFlag::on_signals()
+        .map_err(|error| Failure::new(exit::INTERNAL, format!("signal handlers were refused: {error}")))
+        .and_then(|stop| Ok((stop, Ranks::start(args.ranks, around.variable)?)));
+    let outcome = started.and_then(|(stop, ranks)| run_on_rank(args, around, &stop, ranks.comm()));
+    match outcome {
+        Ok(()) => exit::OK,
+        Err(failure) => failure.code,
+    }
+}
+
+/// Everything this rank does. The verdict has been told to the user when it returns.
+fn run_on_rank(
+    args: &RunArgs,
+    around: &Surroundings<'_>,
+    stop: &StopFlag,
+    comm: &dyn Comm,
+) -> Result<(), Failure> {
+    let prepared = caught(|| Prepared::new(args, around, comm));
+    let attempt = prepared.as_ref().ok().map(|prepared| prepared.attempt.clone());
+    let is_root = comm.rank() == 0;
+    let mut speaker = Speaker::new(None);
+    let outcome = prepared.and_then(|prepared| {
+        let opened = if is_root { Some(prepared.attempt.event_writer()?) } else { None };
+        speaker = Speaker::new(opened);
+        caught(|| prepared.perform(around, stop, comm, &speaker))
+    });
+    // rank 0 tells its own failure at once: the others may never come
+    let told = matches!(&outcome, Err(failure) if is_root && !failure.is_requeue());
+    if let (true, Err(failure)) = (told, &outcome) {
+        tell(&speaker, failure);
+    }
+    let last_words = attempt.clone();
+    let verdict = ranks::settle_or_end(comm, outcome, move |failure| tell_in_file(last_words.as_ref(), failure));
+    if is_root && !told {
+        match &verdict {
+            Ok(()) => speaker.say(EventKind::Ended { state: "done".into(), message: String::new() }),
+            Err(failure) => tell(&speaker, failure),
+        }
+    }
+    if let Some(attempt) = attempt {
+        let used = crate::usage::of_this_process();
+        // the verdict stands whether or not its price can be written down
+        let _ = attempt.write_usage(comm.rank(), used);
+    }
+    verdict
+}
+
+/// Runs `body`; a panic becomes an error.
+fn caught<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    std::panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| Err(Failure::of_panic(payload.as_ref())))
+}
+
+fn ended(failure: &Failure) -> EventKind {
+    let state = if failure.is_requeue() { "requeue" } else { "failed" };
+    EventKind::Ended { state: state.into(), message: failure.message.clone() }
+}
+
+/// Tells how the job ended, to the log and in the events.
+fn tell(speaker: &Speaker, failure: &Failure) {
+    speaker.record(ended(failure));
+    speaker::to_log(&failure.text());
+}
+
+/// The same from a rank that has no speaker, shortly before it ends rank 0, which has.
+fn tell_in_file(attempt: Option<&AttemptDir>, failure: &Failure) {
+    speaker::to_log(&failure.text());
+    if let Some(mut writer) = attempt.and_then(|attempt| attempt.event_writer().ok()) {
+        // the log has it if the file cannot
+        let _ = writer.write(ended(failure));
+    }
+}
+
+/// A job that is ready to start.
+struct Prepared {
+    job: JobDir,
+    attempt: AttemptDir,
+    stage: &'static dyn Stage,
+    params: Value,
+    inputs: Vec<ResolvedInput>,
+    grant: Grant,
+    chosen: Chosen,
+}
+
+impl Prepared {
+    /// Reads the job and checks everything that can be checked before the first item.
+    fn new(args: &RunArgs, around: &Surroundings<'_>, comm: &dyn Comm) -> Result<Self, Failure> {
+        let job = JobDir::open(&args.job)?;
+        let attempt = open_attempt(&job, args.attempt, comm)?;
+        let name = job.spec().job_type.clone();
+        let unknown = || {
+            Failure::new(exit::INPUT, format!("{}: unknown job type `{name}`", job.file("job.yaml").display()))
+                .hint("engine and command line may be of different versions: `vitreous doctor` compares them")
+        };
+        let job_type = vitreous_jobs::find(&name).ok_or_else(unknown)?;
+        let stage = vitreous_stages::find(&name).ok_or_else(unknown)?;
+        let microscope = Project::open(job.project_root())?.file().microscope;
+        let given = microscope::with_defaults(job_type, &job.spec().params, &microscope);
+        let params = job_type.check(&given)?;
+        let inputs = job.resolve_inputs()?;
+        check_slots(job_type, &inputs)?;
+        let local_ranks = world::ranks_on_host(comm, process::host())
+            .map_err(|error| Failure::new(exit::INTERNAL, format!("{error:#}")))?;
+        let grant = Limits::of_this_process(args.threads, around.variable, local_ranks).grant();
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(grant.threads)
+            .build_global()
+            .map_err(|error| Failure::new(exit::INTERNAL, format!("cannot start {} threads: {error}", grant.threads)))?;
+        let chosen = device::choose(args.device, (around.variable)("CUDA_VISIBLE_DEVICES").as_deref())?;
+        Ok(Self { job, attempt, stage, params, inputs, grant, chosen })
+    }
+
+    /// Does the job on this rank; rank 0 writes report and outputs.
+    fn perform(
+        &self,
+        around: &Surroundings<'_>,
+        stop: &StopFlag,
+        comm: &dyn Comm,
+        speaker: &Speaker,
+    ) -> Result<(), Failure> {
+        if comm.rank() == 0 {
+            self.announce(around, comm, speaker)?;
+        }
+        let event = |kind| speaker.say(kind);
+        let stop = || stop.is_set();
+        let mut ctx =
+            Ctx::new(self.job.path(), self.job.project_root(), &self.chosen.device, comm, &event, &stop);
+        ctx.job = self.job.number().to_string();
+        ctx.params = self.params.clone();
+        ctx.threads = self.grant.threads;
+        for input in &self.inputs {
+            ctx.inputs.entry(input.slot.clone()).or_default().push(stage_input(input));
+        }
+        let report = self.stage.run(&ctx)?;
+        if comm.rank() == 0 {
+            self.finish(&ctx, report)?;
+        }
+        Ok(())
+    }
+
+    /// Writes `effective.json` and says that the job runs.
+    fn announce(&self, around: &Surroundings<'_>, comm: &dyn Comm, speaker: &Speaker) -> Result<(), Failure> {
+        let (ranks, threads) = (comm.size() as u32, self.grant.threads as u32);
+        let mut inputs = BTreeMap::new();
+        for input in &self.inputs {
+            inputs.entry(input.slot.clone()).or_insert_with(Vec::new).push(input.record());
+        }
+        self.job.write_effective(&Effective {
+            schema: SCHEMA,
+            job: self.job.number(),
+            job_type: self.job.spec().job_type.clone(),
+            uuid: self.job.spec().uuid,
+            attempt: self.attempt.number(),
+            params: self.params.clone(),
+            inputs,
+            versions: crate::version::versions(),
+            host: process::host().into(),
+            device: self.chosen.name.clone(),
+            ranks,
+            threads,
+            command_line: around.command_line.clone(),
+            started_unix_s: around.unix_s,
+        })?;
+        speaker.say(EventKind::Started {
+            host: process::host().into(),
+            pid: std::process::id(),
+            ranks,
+            threads,
+            device: self.chosen.name.clone(),
+        });
+        if !self.chosen.remark.is_empty() {
+            speaker.say(EventKind::Message { text: self.chosen.remark.clone() });
+        }
+        Ok(())
+    }
+
+    /// Writes the report and, last, `outputs.json`: from then on the job's results are whole.
+    fn finish(&self, ctx: &Ctx<'_>, mut report: Report) -> Result<(), Failure> {
+        for skipped in ctx.skipped() {
+            if !report.skipped.contains(&skipped) {
+                report.skipped.push(skipped);
+            }
+        }
+        vitreous_report::write(self.job.path(), &report)
+            .map_err(|error| Failure::new(exit::JOB_FAILED, failure::chain(&error)))?;
+        self.job.write_outputs(ctx.declared_outputs())?;
+        Ok(())
+    }
+}
+
+/// The attempt to write into: the one named, else the newest, else the first. Rank 0 makes its folder.
+fn open_attempt(job: &JobDir, number: Option<u32>, comm: &dyn Comm) -> Result<AttemptDir, Failure> {
+    let attempt = match number {
+        Some(number) => job.attempt(number),
+        None => job.latest_attempt()?.unwrap_or_else(|| job.attempt(1)),
+    };
+    if comm.rank() == 0 {
+        attempt.create()?;
+    }
+    Ok(attempt)
+}
+
+/// Refuses a job whose required inputs are not all there, or are of another kind.
+fn check_slots(job_type: &dyn JobType, inputs: &[ResolvedInput]) -> Result<(), Failure> {
+    for slot in job_type.inputs() {
+        let mut filled = inputs.iter().filter(|input| input.slot == slot.name).peekable();
+        if slot.required && filled.peek().is_none() {
+            return Err(Failure::new(exit::INPUT, format!("input `{}` ({}) is missing", slot.name, slot.help))
+                .hint(format!("name the job that makes it: --{} J1", slot.name)));
+        }
+        for input in filled {
+            let (found, expected) = (input.output.kind, slot.kind);
+            if found != expected {
+                let what = format!("input `{}`: {} holds {}", slot.name, input.from, found.name());
+                return Err(Failure::new(exit::INPUT, format!("{what}, and {} are expected", expected.name())));
+            }
+            check_exists(&input.path(), &input.from.to_string())?;
+        }
+    }
+    Ok(())
+}
+
+fn check_exists(path: &Path, from: &str) -> Result<(), Failure> {
+    if path.exists() {
+        return Ok(());
+    }
+    Err(Failure::new(exit::INPUT, format!("{from}: {} is not there any more", path.display()))
+        .hint("`vitreous retry` of the job that made it makes it again"))
+}
+
+fn stage_input(input: &ResolvedInput) -> Input {
+    let parts = input.output.parts.keys().filter_map(|role| Some((role.clone(), input.part(role)?))).collect();
+    Input { job: input.from.job.to_string(), output: input.output.clone(), path: input.path(), parts }
+}
