@@ -29,6 +29,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Lays one map onto another (rotation, shift, hand) and prints how well they agree, as JSON
+    CompareMaps(CompareArgs),
 }
 
 /// Arguments of `run`.
@@ -64,4 +66,22 @@ pub enum DeviceChoice {
     Cpu,
     /// A GPU, or an error
     Cuda,
+}
+
+/// Arguments of `compare-maps`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct CompareArgs {
+    /// The map to be judged (MRC)
+    pub map: PathBuf,
+    /// The map it is held against (MRC); may have another box and pixel size
+    pub reference: PathBuf,
+    /// Take the maps as they lie: no search for rotation and hand
+    #[arg(long)]
+    pub aligned: bool,
+    /// Diameter of the spherical mask of both maps, Å [default: 0.9 of the reference's box]
+    #[arg(long, value_name = "Å")]
+    pub mask_diameter: Option<f64>,
+    /// Write the aligned map here
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }

@@ -37,14 +37,24 @@ pub fn start() -> anyhow::Result<(Universe, MpiComm)> {
          hint: use an MPI built with thread support"
     );
     let world = universe.world();
-    let comm =
-        MpiComm { rank: world.rank() as usize, size: world.size() as usize, piece: PIECE, turn: Mutex::new(()) };
+    let comm = MpiComm {
+        rank: world.rank() as usize,
+        size: world.size() as usize,
+        piece: PIECE,
+        turn: Mutex::new(()),
+    };
     Ok((universe, comm))
 }
 
 /// Name and version of the MPI library.
 pub fn library() -> String {
-    mpi::environment::library_version().unwrap_or_default().lines().next().unwrap_or_default().trim().to_string()
+    mpi::environment::library_version()
+        .unwrap_or_default()
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_string()
 }
 
 /// Ends every rank of the job: one that failed alone would leave the others waiting for it.
@@ -108,7 +118,10 @@ impl Comm for MpiComm {
                 })
                 .collect();
             let mut buffer = vec![0u8; counts.iter().sum::<i32>() as usize];
-            root.gather_varcount_into_root(mine, &mut PartitionMut::new(&mut buffer[..], &counts[..], &offsets[..]));
+            root.gather_varcount_into_root(
+                mine,
+                &mut PartitionMut::new(&mut buffer[..], &counts[..], &offsets[..]),
+            );
             for (rank, (&offset, &count)) in offsets.iter().zip(&counts).enumerate() {
                 gathered[rank].extend_from_slice(&buffer[offset as usize..(offset + count) as usize]);
             }

@@ -115,7 +115,10 @@ mod tests {
         let payload = std::panic::catch_unwind(|| panic!("planted {}", 7)).expect_err("should panic");
         let failure = Failure::of_panic(payload.as_ref());
         assert_eq!(failure.code, exit::INTERNAL);
-        assert!(failure.message.contains("failure.rs:") && failure.message.ends_with("planted 7"), "{failure:?}");
+        assert!(
+            failure.message.contains("failure.rs:") && failure.message.ends_with("planted 7"),
+            "{failure:?}"
+        );
     }
 
     #[test]

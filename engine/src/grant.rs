@@ -32,7 +32,11 @@ pub struct Limits {
 
 impl Limits {
     /// Reads them from this process and its environment.
-    pub fn of_this_process(asked: Option<usize>, variable: &dyn Fn(&str) -> Option<String>, local_ranks: usize) -> Self {
+    pub fn of_this_process(
+        asked: Option<usize>,
+        variable: &dyn Fn(&str) -> Option<String>,
+        local_ranks: usize,
+    ) -> Self {
         let number = |name: &&'static str| {
             let text = variable(name)?;
             // OMP_NUM_THREADS may be a list for nested levels
@@ -58,7 +62,9 @@ impl Limits {
         limits.extend(per_host.map(|(name, n)| (share(*n), (*name).to_string())));
         // several ranks that may each run anywhere share those cores; asking for a number settles the division
         let undivided = self.asked.is_none() && per_process.is_none();
-        limits.extend(self.cores.map(|n| (if undivided { share(n) } else { n }, "CPU set or quota".to_string())));
+        limits.extend(
+            self.cores.map(|n| (if undivided { share(n) } else { n }, "CPU set or quota".to_string())),
+        );
         let (threads, decided_by) =
             limits.into_iter().min_by_key(|(n, _)| *n).unwrap_or((1, "nothing known".to_string()));
         Grant { threads, decided_by }
@@ -69,7 +75,12 @@ impl Limits {
 mod tests {
     use super::*;
 
-    fn limits(asked: Option<usize>, variables: &[(&'static str, usize)], cores: usize, local_ranks: usize) -> Grant {
+    fn limits(
+        asked: Option<usize>,
+        variables: &[(&'static str, usize)],
+        cores: usize,
+        local_ranks: usize,
+    ) -> Grant {
         Limits { asked, variables: variables.to_vec(), cores: Some(cores), local_ranks }.grant()
     }
 
@@ -77,7 +88,11 @@ mod tests {
     fn the_smallest_limit_decides() {
         assert_eq!(limits(None, &[], 96, 1), Grant { threads: 96, decided_by: "CPU set or quota".into() });
         assert_eq!(limits(None, &[("SLURM_CPUS_PER_TASK", 8)], 96, 1).threads, 8);
-        assert_eq!(limits(Some(64), &[("SLURM_CPUS_PER_TASK", 8)], 96, 1).threads, 8, "asking does not widen a grant");
+        assert_eq!(
+            limits(Some(64), &[("SLURM_CPUS_PER_TASK", 8)], 96, 1).threads,
+            8,
+            "asking does not widen a grant"
+        );
         assert_eq!(limits(Some(4), &[("SLURM_CPUS_PER_TASK", 8)], 96, 1).decided_by, "--threads");
         assert_eq!(limits(None, &[("NSLOTS", 6)], 96, 1), Grant { threads: 6, decided_by: "NSLOTS".into() });
         assert_eq!(limits(Some(0), &[], 4, 1).threads, 1);

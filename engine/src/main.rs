@@ -6,6 +6,7 @@
 mod args;
 #[cfg(feature = "mpi")]
 mod comm_mpi;
+mod compare;
 mod device;
 mod failure;
 mod grant;
@@ -34,7 +35,22 @@ fn main() {
     std::process::exit(match &args.command {
         Command::Run(args) => run::run(args, &around),
         Command::Version { json } => version(*json),
+        Command::CompareMaps(args) => compare_maps(args),
     });
+}
+
+#[allow(clippy::print_stdout, reason = "the command's answer")]
+fn compare_maps(args: &args::CompareArgs) -> i32 {
+    match compare::compare(args) {
+        Ok(found) => {
+            println!("{found}");
+            exit::OK
+        }
+        Err(error) => {
+            speaker::to_log(&format!("error: {error:#}"));
+            exit::INPUT
+        }
+    }
 }
 
 #[allow(clippy::print_stdout, reason = "the command's answer")]

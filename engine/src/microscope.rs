@@ -32,8 +32,12 @@ mod tests {
 
     #[test]
     fn what_is_given_wins_and_what_a_job_does_not_know_stays_out() {
-        let microscope =
-            Microscope { pixel_size_a: Some(0.66), voltage_kv: Some(300.0), cs_mm: Some(2.7), amplitude_contrast: None };
+        let microscope = Microscope {
+            pixel_size_a: Some(0.66),
+            voltage_kv: Some(300.0),
+            cs_mm: Some(2.7),
+            amplitude_contrast: None,
+        };
         let complete = |job: &str, given: Value| {
             let job = vitreous_jobs::find(job).expect("should be a job type");
             with_defaults(job, given.as_object().expect("should be an object"), &microscope)

@@ -37,7 +37,8 @@ impl Ranks {
         if !is_launched {
             return Ok(Self { comm: Box::new(Solo), _universe: None });
         }
-        let (universe, comm) = crate::comm_mpi::start().map_err(|error| split_hint(exit::INTERNAL, &error))?;
+        let (universe, comm) =
+            crate::comm_mpi::start().map_err(|error| split_hint(exit::INTERNAL, &error))?;
         Ok(Self { comm: Box::new(comm), _universe: Some(universe) })
     }
 
@@ -102,7 +103,9 @@ pub fn settle(
     match serde_json::from_slice::<Option<Failure>>(&verdict) {
         Ok(None) => Ok(()),
         Ok(Some(failure)) => Err(failure),
-        Err(error) => Err(Failure::new(exit::INTERNAL, format!("the ranks did not understand each other: {error}"))),
+        Err(error) => {
+            Err(Failure::new(exit::INTERNAL, format!("the ranks did not understand each other: {error}")))
+        }
     }
 }
 

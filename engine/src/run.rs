@@ -17,7 +17,7 @@ use vitreous_jobs::JobType;
 use vitreous_model::event::EventKind;
 use vitreous_model::report::Report;
 use vitreous_model::{SCHEMA, exit};
-use vitreous_project::{AttemptDir, Effective, JobDir, Project, ResolvedInput, Usage, process};
+use vitreous_project::{AttemptDir, Effective, JobDir, Project, ResolvedInput, process};
 use vitreous_stages::{Ctx, Input, Stage};
 
 /// What the process is given from outside: its environment and how it was called.
@@ -65,7 +65,8 @@ fn run_on_rank(
         tell(&speaker, failure);
     }
     let last_words = attempt.clone();
-    let verdict = ranks::settle_or_end(comm, outcome, move |failure| tell_in_file(last_words.as_ref(), failure));
+    let verdict =
+        ranks::settle_or_end(comm, outcome, move |failure| tell_in_file(last_words.as_ref(), failure));
     if is_root && !told {
         match &verdict {
             Ok(()) => speaker.say(EventKind::Ended { state: "done".into(), message: String::new() }),
@@ -82,7 +83,8 @@ fn run_on_rank(
 
 /// Runs `body`; a panic becomes an error.
 fn caught<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-    std::panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| Err(Failure::of_panic(payload.as_ref())))
+    std::panic::catch_unwind(AssertUnwindSafe(body))
+        .unwrap_or_else(|payload| Err(Failure::of_panic(payload.as_ref())))
 }
 
 fn ended(failure: &Failure) -> EventKind {
@@ -123,8 +125,11 @@ impl Prepared {
         let attempt = open_attempt(&job, args.attempt, comm)?;
         let name = job.spec().job_type.clone();
         let unknown = || {
-            Failure::new(exit::INPUT, format!("{}: unknown job type `{name}`", job.file("job.yaml").display()))
-                .hint("engine and command line may be of different versions: `vitreous doctor` compares them")
+            Failure::new(
+                exit::INPUT,
+                format!("{}: unknown job type `{name}`", job.file("job.yaml").display()),
+            )
+            .hint("engine and command line may be of different versions: `vitreous doctor` compares them")
         };
         let job_type = vitreous_jobs::find(&name).ok_or_else(unknown)?;
         let stage = vitreous_stages::find(&name).ok_or_else(unknown)?;
@@ -136,10 +141,9 @@ impl Prepared {
         let local_ranks = world::ranks_on_host(comm, process::host())
             .map_err(|error| Failure::new(exit::INTERNAL, format!("{error:#}")))?;
         let grant = Limits::of_this_process(args.threads, around.variable, local_ranks).grant();
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(grant.threads)
-            .build_global()
-            .map_err(|error| Failure::new(exit::INTERNAL, format!("cannot start {} threads: {error}", grant.threads)))?;
+        rayon::ThreadPoolBuilder::new().num_threads(grant.threads).build_global().map_err(|error| {
+            Failure::new(exit::INTERNAL, format!("cannot start {} threads: {error}", grant.threads))
+        })?;
         let chosen = device::choose(args.device, (around.variable)("CUDA_VISIBLE_DEVICES").as_deref())?;
         Ok(Self { job, attempt, stage, params, inputs, grant, chosen })
     }
@@ -239,14 +243,20 @@ fn check_slots(job_type: &dyn JobType, inputs: &[ResolvedInput]) -> Result<(), F
     for slot in job_type.inputs() {
         let mut filled = inputs.iter().filter(|input| input.slot == slot.name).peekable();
         if slot.required && filled.peek().is_none() {
-            return Err(Failure::new(exit::INPUT, format!("input `{}` ({}) is missing", slot.name, slot.help))
-                .hint(format!("name the job that makes it: --{} J1", slot.name)));
+            return Err(Failure::new(
+                exit::INPUT,
+                format!("input `{}` ({}) is missing", slot.name, slot.help),
+            )
+            .hint(format!("name the job that makes it: --{} J1", slot.name)));
         }
         for input in filled {
             let (found, expected) = (input.output.kind, slot.kind);
             if found != expected {
                 let what = format!("input `{}`: {} holds {}", slot.name, input.from, found.name());
-                return Err(Failure::new(exit::INPUT, format!("{what}, and {} are expected", expected.name())));
+                return Err(Failure::new(
+                    exit::INPUT,
+                    format!("{what}, and {} are expected", expected.name()),
+                ));
             }
             check_exists(&input.path(), &input.from.to_string())?;
         }
@@ -263,6 +273,7 @@ fn check_exists(path: &Path, from: &str) -> Result<(), Failure> {
 }
 
 fn stage_input(input: &ResolvedInput) -> Input {
-    let parts = input.output.parts.keys().filter_map(|role| Some((role.clone(), input.part(role)?))).collect();
+    let parts =
+        input.output.parts.keys().filter_map(|role| Some((role.clone(), input.part(role)?))).collect();
     Input { job: input.from.job.to_string(), output: input.output.clone(), path: input.path(), parts }
 }

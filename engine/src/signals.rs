@@ -14,11 +14,6 @@ impl StopFlag {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Asks for a stop.
-    pub fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
     /// A flag that the first of the schedulers' warning signals sets: SIGTERM, SIGINT, SIGUSR1 (Slurm `--signal`,
     /// Grid Engine suspends), SIGUSR2 (Grid Engine kill) and SIGXCPU (CPU limit). A second SIGTERM or SIGINT ends the
     /// process at once, without a checkpoint.

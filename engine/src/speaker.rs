@@ -182,7 +182,11 @@ mod tests {
         let progress = |done| EventKind::Progress { done, total: 100 };
         let phase = EventKind::Phase { name: "movies".into(), total: 100 };
         assert_eq!(log.line(&phase, at(0)).as_deref(), Some("movies (100)"));
-        assert_eq!(log.line(&progress(40), at(0)).as_deref(), Some("movies: 40 of 100"), "found done on resume");
+        assert_eq!(
+            log.line(&progress(40), at(0)).as_deref(),
+            Some("movies: 40 of 100"),
+            "found done on resume"
+        );
         assert_eq!(log.line(&progress(41), at(1)), None);
         let figure = EventKind::Figure { name: "drift".into(), value: 2.5, unit: "Å".into() };
         assert_eq!(log.line(&figure, at(2)), None);

@@ -6,7 +6,8 @@ use vitreous_model::SCHEMA;
 
 /// Versions of the programs and libraries that shape results.
 pub fn versions() -> BTreeMap<String, String> {
-    let mut versions = BTreeMap::from([("vitreous-engine".to_string(), env!("CARGO_PKG_VERSION").to_string())]);
+    let mut versions =
+        BTreeMap::from([("vitreous-engine".to_string(), env!("CARGO_PKG_VERSION").to_string())]);
     if let Some(library) = mpi_library() {
         versions.insert("mpi".into(), library);
     }

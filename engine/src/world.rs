@@ -19,7 +19,12 @@ pub fn launched(variable: &dyn Fn(&str) -> Option<String>) -> Option<(usize, &'s
 ///
 /// # Errors
 /// What is wrong, quoting both numbers, with a hint.
-pub fn check(size: usize, launched: Option<(usize, &str)>, asked: Option<usize>, has_mpi: bool) -> anyhow::Result<()> {
+pub fn check(
+    size: usize,
+    launched: Option<(usize, &str)>,
+    asked: Option<usize>,
+    has_mpi: bool,
+) -> anyhow::Result<()> {
     if let Some((expected, variable)) = launched.filter(|(expected, _)| *expected != size) {
         if !has_mpi {
             bail!(
@@ -70,7 +75,10 @@ mod tests {
         };
         assert_eq!(launched(&environment(&[])), None);
         assert_eq!(launched(&environment(&[("SLURM_NTASKS", "4")])), None, "a batch script, not a step");
-        assert_eq!(launched(&environment(&[("SLURM_STEP_NUM_TASKS", "4")])), Some((4, "SLURM_STEP_NUM_TASKS")));
+        assert_eq!(
+            launched(&environment(&[("SLURM_STEP_NUM_TASKS", "4")])),
+            Some((4, "SLURM_STEP_NUM_TASKS"))
+        );
         let mpirun_in_slurm = environment(&[("SLURM_STEP_NUM_TASKS", "1"), ("OMPI_COMM_WORLD_SIZE", "8")]);
         assert_eq!(launched(&mpirun_in_slurm), Some((8, "OMPI_COMM_WORLD_SIZE")));
     }
@@ -81,7 +89,10 @@ mod tests {
         assert!(check(3, Some((3, "PMI_SIZE")), Some(3), true).is_ok());
         let text = |result: anyhow::Result<()>| result.expect_err("should be refused").to_string();
         let message = text(check(1, Some((3, "OMPI_COMM_WORLD_SIZE")), None, false));
-        assert!(message.contains("OMPI_COMM_WORLD_SIZE=3") && message.contains("--features mpi"), "{message}");
+        assert!(
+            message.contains("OMPI_COMM_WORLD_SIZE=3") && message.contains("--features mpi"),
+            "{message}"
+        );
         let message = text(check(1, Some((3, "OMPI_COMM_WORLD_SIZE")), None, true));
         assert!(message.contains("MPI sees 1"), "{message}");
         let message = text(check(1, None, Some(4), true));

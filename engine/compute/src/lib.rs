@@ -8,3 +8,4 @@ pub mod fourier;
 pub mod map_alignment;
 pub mod ops;
 pub mod parity;
+pub mod regrid;
