@@ -1,0 +1,286 @@
+//! Lane files: where and how jobs run.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use vitreous_model::SCHEMA;
+use vitreous_model::resources::Resources;
+
+/// A lane that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LaneError {
+    /// The file cannot be understood.
+    #[error("lane `{lane}`: {message}")]
+    Malformed {
+        /// Name of the lane.
+        lane: String,
+        /// What was found, where, and what was expected.
+        message: String,
+    },
+    /// Written by a newer version.
+    #[error("lane `{lane}` has schema {found}, but this version reads up to {SCHEMA}")]
+    Newer {
+        /// Name of the lane.
+        lane: String,
+        /// Its schema.
+        found: u32,
+    },
+    /// A job asks for more than the lane gives.
+    #[error("the job asks for {asked}, but lane `{lane}` allows {allowed}")]
+    TooMuch {
+        /// Name of the lane.
+        lane: String,
+        /// What is asked for.
+        asked: String,
+        /// What there is.
+        allowed: String,
+    },
+}
+
+/// Upper limits of one job. What is absent is not limited.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Wall time: seconds, `12:00:00` or `2-00:00:00`.
+    #[serde(deserialize_with = "walltime", skip_serializing_if = "Option::is_none")]
+    pub walltime: Option<u64>,
+    /// Memory of one host, GiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mem_gib: Option<f64>,
+    /// GPUs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<u32>,
+    /// Cores: on a local lane, of all its jobs together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<u32>,
+    /// MPI ranks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<u32>,
+}
+
+/// A lane file, `lanes/NAME.yaml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lane {
+    /// Version of the layout.
+    pub schema: u32,
+    /// Name of the scheduler.
+    pub scheduler: String,
+    /// A template file `NAME.sh.tera` beside the lane file; absent: the scheduler's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// Queue or partition.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub queue: String,
+    /// Upper limits of one job.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Jobs at once; absent: as many as the scheduler takes, on a local lane as many as there are cores for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<u32>,
+    /// Node-local scratch folder; may hold shell variables such as `$USER`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub scratch: String,
+    /// The engine on the nodes; absent: the one beside this `vitreous`, else the one in PATH.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
+    /// Starts several ranks, e.g. `mpirun --bind-to none`; the number of ranks is added as `-n N`.
+    #[serde(default = "mpirun")]
+    pub launcher: String,
+    /// Environment of the jobs.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Shell lines before the engine, e.g. `module load openmpi`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub setup: String,
+    /// For the template, as `lane.vars.NAME`.
+    #[serde(default)]
+    pub vars: BTreeMap<String, serde_json::Value>,
+    /// Times a job is run again by itself; absent: as the project says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<u32>,
+}
+
+fn mpirun() -> String {
+    "mpirun".into()
+}
+
+impl Default for Lane {
+    /// The lane `local` that needs no set-up.
+    fn default() -> Self {
+        Self {
+            schema: SCHEMA,
+            scheduler: "local".into(),
+            template: None,
+            queue: String::new(),
+            limits: Limits::default(),
+            slots: None,
+            scratch: String::new(),
+            engine: None,
+            launcher: mpirun(),
+            env: BTreeMap::new(),
+            setup: String::new(),
+            vars: BTreeMap::new(),
+            retry: None,
+        }
+    }
+}
+
+impl Lane {
+    /// Reads a lane file's text; `name` is for messages.
+    ///
+    /// # Errors
+    /// [`LaneError::Malformed`] with line and column, [`LaneError::Newer`].
+    pub fn parse(name: &str, text: &str) -> Result<Self, LaneError> {
+        let malformed = |message: String| LaneError::Malformed { lane: name.into(), message };
+        let schema = text.lines().find_map(|line| line.strip_prefix("schema:")?.trim().parse::<u32>().ok());
+        if let Some(found) = schema.filter(|found| *found > SCHEMA) {
+            return Err(LaneError::Newer { lane: name.into(), found });
+        }
+        let lane: Self = serde_saphyr::from_str(text).map_err(|error| malformed(error.to_string()))?;
+        if crate::find(&lane.scheduler).is_none() {
+            let known: Vec<&str> = crate::SCHEDULERS.iter().map(|scheduler| scheduler.name()).collect();
+            return Err(malformed(format!(
+                "unknown scheduler `{}`; known: {}",
+                lane.scheduler,
+                known.join(", ")
+            )));
+        }
+        if let Some(bad) = lane.env.keys().find(|key| !is_variable_name(key)) {
+            return Err(malformed(format!("`{bad}` in `env` is no name of an environment variable")));
+        }
+        Ok(lane)
+    }
+
+    /// Fits a request into the lane. Threads and wall time shrink to what the lane has (a job that runs out of time
+    /// goes on from its checkpoint); everything else must fit.
+    ///
+    /// # Errors
+    /// [`LaneError::TooMuch`].
+    pub fn fit(&self, name: &str, resources: &Resources) -> Result<Resources, LaneError> {
+        let limits = &self.limits;
+        let check = |asked: f64, limit: Option<f64>, unit: &str| match limit {
+            Some(limit) if asked > limit => Err(LaneError::TooMuch {
+                lane: name.into(),
+                asked: format!("{} {unit}", shown(asked)),
+                allowed: format!("{} {unit}", shown(limit)),
+            }),
+            _ => Ok(()),
+        };
+        check(f64::from(resources.ranks), limits.ranks.map(f64::from), "ranks")?;
+        check(f64::from(resources.gpus), limits.gpus.map(f64::from), "GPUs")?;
+        check(resources.mem_mib as f64 / 1024.0, limits.mem_gib, "GiB of memory")?;
+        let walltime_s = resources.walltime_s.min(limits.walltime.unwrap_or(u64::MAX));
+        let per_rank = limits.threads.map_or(u32::MAX, |threads| (threads / resources.ranks.max(1)).max(1));
+        Ok(Resources { threads: resources.threads.clamp(1, per_rank), walltime_s, ..resources.clone() })
+    }
+}
+
+fn shown(value: f64) -> String {
+    if value.fract() == 0.0 { format!("{value}") } else { format!("{value:.1}") }
+}
+
+fn is_variable_name(name: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    !name.is_empty() && name.chars().all(word) && !name.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// Whether `name` can be a lane's name: it becomes a file name and stands in scripts.
+pub fn is_lane_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    !name.is_empty() && name.chars().all(plain) && !name.starts_with(['.', '-'])
+}
+
+/// Seconds from `90`, `12:00:00`, `2-00:00:00`.
+fn walltime<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given {
+        Seconds(u64),
+        Text(String),
+    }
+    match Option::<Given>::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(Given::Seconds(seconds)) => Ok(Some(seconds)),
+        Some(Given::Text(text)) => parse_walltime(&text).map(Some).ok_or_else(|| {
+            serde::de::Error::custom(format!(
+                "`{text}` is no wall time; write seconds, `12:00:00` or `2-00:00:00`"
+            ))
+        }),
+    }
+}
+
+/// Seconds from `90`, `12:00:00`, `2-00:00:00`.
+pub fn parse_walltime(text: &str) -> Option<u64> {
+    let (days, clock) = match text.split_once('-') {
+        Some((days, clock)) => (days.parse::<u64>().ok()?, clock),
+        None => (0, text),
+    };
+    let parts: Vec<u64> = clock.split(':').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    let seconds = match parts[..] {
+        [seconds] if days == 0 => seconds,
+        [hours, minutes, seconds] if minutes < 60 && seconds < 60 => hours * 3600 + minutes * 60 + seconds,
+        _ => return None,
+    };
+    Some(days * 86_400 + seconds)
+}
+
+/// `HH:MM:SS`, hours beyond 24 if need be: a form that every scheduler reads.
+pub fn walltime_text(seconds: u64) -> String {
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_file_reads() {
+        let lane = Lane::parse(
+            "gpu",
+            "schema: 1\nscheduler: local\nslots: 2\nlimits: {walltime: 2-00:00:00, mem_gib: 16, threads: 8}\n\
+             env: {OMP_NUM_THREADS: \"1\"}\nvars: {account: em42}\n",
+        )
+        .unwrap();
+        assert_eq!(lane.limits.walltime, Some(172_800));
+        assert_eq!(lane.slots, Some(2));
+        assert_eq!(lane.vars["account"], "em42");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place() {
+        let error = |text: &str| Lane::parse("gpu", text).unwrap_err().to_string();
+        let text = error("schema: 1\nscheduler: local\nslot: 2\n");
+        assert!(text.contains("gpu") && text.contains("slot") && text.contains('3'), "{text}");
+        let text = error("schema: 1\nscheduler: lsf\n");
+        assert!(text.contains("unknown scheduler `lsf`; known: local"), "{text}");
+        let text = error("schema: 1\nscheduler: local\nlimits: {walltime: tomorrow}\n");
+        assert!(text.contains("`tomorrow` is no wall time"), "{text}");
+        assert!(error("schema: 2\nscheduler: local\nnews: 1\n").contains("schema 2"));
+        assert!(error("schema: 1\nscheduler: local\nenv: {\"A B\": c}\n").contains("`A B`"));
+    }
+
+    #[test]
+    fn requests_are_fitted_or_refused() {
+        let limits = Limits { threads: Some(8), mem_gib: Some(1.5), walltime: Some(60), ..Limits::default() };
+        let lane = Lane { limits, ..Lane::default() };
+        let asked =
+            Resources { threads: 16, ranks: 2, mem_mib: 1024, walltime_s: 3600, ..Resources::default() };
+        let fitted = lane.fit("l", &asked).unwrap();
+        assert_eq!((fitted.threads, fitted.walltime_s), (4, 60));
+        let error = lane.fit("l", &Resources { mem_mib: 2048, ..asked }).unwrap_err().to_string();
+        assert_eq!(error, "the job asks for 2 GiB of memory, but lane `l` allows 1.5 GiB of memory");
+    }
+
+    #[test]
+    fn wall_times_in_all_their_forms() {
+        for (text, seconds) in
+            [("90", 90), ("01:00:00", 3600), ("2-00:00:00", 172_800), ("1-01:01:01", 90_061)]
+        {
+            assert_eq!(parse_walltime(text), Some(seconds), "{text}");
+        }
+        for text in ["", "1:2", "1-2", "a", "1:60:00", "-1"] {
+            assert_eq!(parse_walltime(text), None, "{text}");
+        }
+        assert_eq!(walltime_text(90_061), "25:01:01");
+    }
+}

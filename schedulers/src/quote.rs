@@ -1,0 +1,23 @@
+//! Quoting for POSIX shells.
+
+/// `text` as one word of a POSIX shell: as it is if nothing in it is special, else in single quotes.
+///
+/// ```
+/// use vitreous_schedulers::quote::sh;
+/// assert_eq!(sh("/data/T20S-1.tif"), "/data/T20S-1.tif");
+/// assert_eq!(sh("it's $(id)"), r#"'it'"'"'s $(id)'"#);
+/// assert_eq!(sh(""), "''");
+/// ```
+pub fn sh(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./:=@%+,-".contains(c);
+    // a leading `~`, `-` or `=` would be special to the shell or to the command
+    if !text.is_empty() && text.chars().all(plain) && !text.starts_with('=') {
+        return text.to_string();
+    }
+    format!("'{}'", text.replace('\'', r#"'"'"'"#))
+}
+
+/// A command as a person would type it.
+pub fn command_line<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    words.into_iter().map(sh).collect::<Vec<_>>().join(" ")
+}
