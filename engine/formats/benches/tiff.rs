@@ -9,8 +9,8 @@ use vitreous_formats::samples::SampleType;
 use vitreous_formats::tiff::{Compression, TiffSpec, TiffWriter};
 use vitreous_formats::{FrameSource, open_image};
 
-const WIDTH: usize = 4096;
-const HEIGHT: usize = 4096;
+const WIDTH: usize = 2048;
+const HEIGHT: usize = 2048;
 const COMPRESSIONS: [Compression; 3] = [Compression::Lzw, Compression::Deflate, Compression::None];
 
 fn main() {
@@ -34,7 +34,7 @@ fn write(path: &Path, spec: TiffSpec, frame: &[f32]) {
     writer.finish().expect("a temporary file should be writable");
 }
 
-#[divan::bench(args = COMPRESSIONS)]
+#[divan::bench(args = COMPRESSIONS, sample_count = 10, sample_size = 1)]
 fn decode_one_thread(bencher: divan::Bencher, compression: Compression) {
     let (_file, source) = movie(compression);
     let mut out = vec![0.0; WIDTH * HEIGHT];
@@ -43,7 +43,7 @@ fn decode_one_thread(bencher: divan::Bencher, compression: Compression) {
         .bench_local(|| source.read_frame_at(0, &mut out).expect("our own file should decode"));
 }
 
-#[divan::bench(args = COMPRESSIONS)]
+#[divan::bench(args = COMPRESSIONS, sample_count = 10, sample_size = 1)]
 fn decode_in_pool(bencher: divan::Bencher, compression: Compression) {
     let (_file, source) = movie(compression);
     let mut out = vec![0.0; WIDTH * HEIGHT];
@@ -52,7 +52,7 @@ fn decode_in_pool(bencher: divan::Bencher, compression: Compression) {
         .bench_local(|| source.read_frame_in_pool(0, &mut out).expect("our own file should decode"));
 }
 
-#[divan::bench(args = COMPRESSIONS)]
+#[divan::bench(args = COMPRESSIONS, sample_count = 10, sample_size = 1)]
 fn write_in_pool(bencher: divan::Bencher, compression: Compression) {
     let (file, source) = movie(compression);
     let mut frame = vec![0.0; WIDTH * HEIGHT];

@@ -153,6 +153,11 @@ impl<W: Write + Seek> MrcWriter<W> {
         let MrcSpec { width, height, kind, sample, pixel_size_a } = self.spec;
         let depth = if kind == MrcKind::Volume { self.sections } else { 1 };
         let edges = [width, height, depth];
+        let mut statistics = self.moments.statistics();
+        if sample == SampleType::Float16 {
+            // undetermined: mrcfile.validate sums squares in float16, overflows, and refuses any true deviation
+            statistics.rms = -1.0;
+        }
         MrcHeader {
             size: [width, height, self.sections],
             sample,
@@ -160,7 +165,7 @@ impl<W: Write + Seek> MrcWriter<W> {
             intervals: edges.map(|n| n as i32),
             cell_a: edges.map(|n| (n as f64 * pixel_size_a) as f32),
             axes: [0, 1, 2],
-            statistics: self.moments.statistics(),
+            statistics,
             space_group: i32::from(kind == MrcKind::Volume),
             extended_bytes: 0,
             extended_type: [0; 4],
