@@ -127,9 +127,8 @@ mod tests {
                 let axis = random_axis(rng);
                 let best = directions.list.iter().map(|direction| {
                     let d = view_axis(direction.rotation);
-                    let cosine = |g: &Rotation| {
-                        g.apply(axis).iter().zip(d).map(|(a, b)| a * b).sum::<f64>().abs()
-                    };
+                    let cosine =
+                        |g: &Rotation| g.apply(axis).iter().zip(d).map(|(a, b)| a * b).sum::<f64>().abs();
                     operators.iter().map(cosine).fold(0.0, f64::max)
                 });
                 best.fold(0.0, f64::max).min(1.0).acos().to_degrees()

@@ -4,7 +4,9 @@
 pub mod comm;
 pub mod cpu;
 pub mod device;
+pub mod directions;
 pub mod fourier;
+pub mod likelihood;
 pub mod map_alignment;
 pub mod ops;
 pub mod parity;

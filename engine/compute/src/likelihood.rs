@@ -123,7 +123,8 @@ impl LatticeCtf {
     pub fn value(&self, qx: f64, qy: f64) -> f32 {
         let [xx, xy, yy] = self.quadratic;
         let radius2 = qx * qx + qy * qy;
-        let turns = xx * qx * qx + xy * qx * qy + yy * qy * qy + self.quartic * radius2 * radius2 + self.constant;
+        let turns =
+            xx * qx * qx + xy * qx * qy + yy * qy * qy + self.quartic * radius2 * radius2 + self.constant;
         sin_of_turns(turns)
     }
 }
@@ -137,7 +138,8 @@ fn sin_of_turns(x: f64) -> f32 {
     let a = (folded * std::f64::consts::TAU) as f32;
     let a2 = a * a;
     a * (1.0
-        + a2 * (-1.0 / 6.0 + a2 * (1.0 / 120.0 + a2 * (-1.0 / 5040.0 + a2 * (1.0 / 362_880.0 - a2 / 39_916_800.0)))))
+        + a2 * (-1.0 / 6.0
+            + a2 * (1.0 / 120.0 + a2 * (-1.0 / 5040.0 + a2 * (1.0 / 362_880.0 - a2 / 39_916_800.0)))))
 }
 
 #[cfg(test)]
@@ -164,7 +166,10 @@ mod tests {
     fn the_band_ends_where_its_window_does() {
         for rmax in [4.0, 6.3, 20.0, 47.5] {
             let end = band_end(rmax);
-            assert!(band_window(end as f64, rmax) > 0.0 && band_window(end as f64 + 1.0, rmax) == 0.0, "{rmax}");
+            assert!(
+                band_window(end as f64, rmax) > 0.0 && band_window(end as f64 + 1.0, rmax) == 0.0,
+                "{rmax}"
+            );
         }
     }
 }

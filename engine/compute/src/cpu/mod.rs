@@ -1,4 +1,5 @@
 //! CPU twins of the operation families, one file (or folder) per family of [`crate::ops`].
 
 pub mod insert;
+pub mod pose_search;
 pub mod project;

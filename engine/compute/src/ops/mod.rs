@@ -2,4 +2,5 @@
 
 pub mod grid;
 pub mod insert;
+pub mod pose_search;
 pub mod project;

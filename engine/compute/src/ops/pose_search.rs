@@ -11,18 +11,18 @@
 //!   its box, in pixels.
 //!
 //! # Allowed error (checked by [`crate::parity::pose_search`])
-//! Against (1) summed over the lattice with exact slices: rms 0.3 nats and at most 2 nats where logL spans some hundred
+//! Against (1) summed over the lattice with exact slices: rms 0.5 nats and at most 2 nats where logL spans some hundred
 //! nats; the winner's true logL within 1 nat of the best on the grid. The error's main sources are the polar sum (0.1 to
-//! 0.2), the truncated radial basis (0.25 at the default tolerance) and the interpolation of the volume.
+//! 0.3: what the CTF spreads outside the box's circle is lost), the truncated radial basis (0.25 at the default
+//! tolerance) and the interpolation of the volume.
 //!
 //! # Determinism
 //! An image's scores depend on nothing but the image and the views: not on batch, thread or rank. They may differ in
 //! the last bits between processors with and without FMA.
 
-use crate::device::Device;
 use crate::directions::{Directions, symmetric_angle_rad};
-use crate::fourier::HalfVolume;
 use crate::likelihood::ImageModel;
+use crate::ops::project::Project;
 use vitreous_model::pose::Rotation;
 
 /// Why a search cannot be set up.
@@ -31,11 +31,14 @@ pub enum PoseSearchError {
     /// The band or particle does not fit the box.
     #[error(
         "a pose search to radius {rmax:.1} px with a particle of {diameter_px:.1} px does not fit a box of {box_px} px \
-         (need 3 <= radius <= box/2 - 2 and 0 < diameter <= box); choose a lower resolution or a larger box"
+         whose slices reach {reach:.1} px (need 2 <= radius <= reach - 1.5 and 0 < diameter <= box); choose a lower \
+         resolution or a larger box"
     )]
     BandOutsideBox {
         /// Box edge, pixels.
         box_px: usize,
+        /// Radius to which slices are held, Fourier pixels.
+        reach: f64,
         /// Band limit, Fourier pixels.
         rmax: f64,
         /// Particle diameter, pixels.
@@ -45,7 +48,9 @@ pub enum PoseSearchError {
     #[error("a pose search needs at least one {0}")]
     Empty(&'static str),
     /// The reference holds nothing that tells directions apart.
-    #[error("the reference has no signal between radius 1 and {rmax:.1} px; is the map empty or masked away?")]
+    #[error(
+        "the reference has no signal between radius 1 and {rmax:.1} px; is the map empty or masked away?"
+    )]
     NoSignal {
         /// Band limit, Fourier pixels.
         rmax: f64,
@@ -123,11 +128,6 @@ pub enum Scoring {
 /// What a search is to cover.
 #[derive(Debug, Clone)]
 pub struct ViewsRequest<'a> {
-    /// Transform of the reference, padded, phase origin at the centre; its real-space map was divided by the squared sinc
-    /// of trilinear interpolation beforehand.
-    pub volume: &'a HalfVolume,
-    /// Box of the images, pixels; the volume's edge divided by it is the padding factor.
-    pub box_px: usize,
     /// End of the band, Fourier pixels of the box.
     pub rmax: f64,
     /// Diameter of the particle, pixels: bounds the angular frequencies.
@@ -229,7 +229,8 @@ impl ViewScores {
         count: usize,
         separation_rad: f64,
     ) -> Vec<Candidate> {
-        let mut order: Vec<usize> = (0..self.best.len()).filter(|&view| self.best[view].is_finite()).collect();
+        let mut order: Vec<usize> =
+            (0..self.best.len()).filter(|&view| self.best[view].is_finite()).collect();
         order.sort_by(|&a, &b| self.best[b].total_cmp(&self.best[a]).then(a.cmp(&b)));
         let mut kept: Vec<Candidate> = Vec::with_capacity(count);
         for view in order {
@@ -237,8 +238,9 @@ impl ViewScores {
                 break;
             }
             let rotation = geometry.rotation(view, self.psi[view].into());
-            let near =
-                |other: &Candidate| symmetric_angle_rad(&geometry.operators, rotation, other.rotation) < separation_rad;
+            let near = |other: &Candidate| {
+                symmetric_angle_rad(&geometry.operators, rotation, other.rotation) < separation_rad
+            };
             if kept.iter().any(near) {
                 continue;
             }
@@ -272,15 +274,19 @@ impl ViewScores {
 }
 
 /// The operation.
-pub trait PoseSearch: Device {
+pub trait PoseSearch: Project {
     /// A reference prepared for searching.
     type Views: Send + Sync;
 
-    /// Prepares a reference.
+    /// Prepares a reference. `slicer` holds radii up to `request.rmax + 1.5` at least.
     ///
     /// # Errors
     /// [`PoseSearchError`] if the request makes no sense.
-    fn prepare_views(&self, request: &ViewsRequest<'_>) -> Result<Self::Views, PoseSearchError>;
+    fn prepare_views(
+        &self,
+        slicer: &Self::Slicer,
+        request: &ViewsRequest<'_>,
+    ) -> Result<Self::Views, PoseSearchError>;
 
     /// What the indices in scores mean.
     fn geometry<'a>(&self, views: &'a Self::Views) -> &'a SearchGeometry;

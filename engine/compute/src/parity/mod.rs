@@ -4,6 +4,8 @@
 //! and [`assert_all`].
 
 pub mod insert;
+pub mod phantom;
+pub mod pose_search;
 pub mod project;
 
 /// One compared number of one case.

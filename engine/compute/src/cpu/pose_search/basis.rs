@@ -51,13 +51,14 @@ impl RadialBasis {
             })
             .collect();
         let root_metric: Vec<f64> = metric.iter().map(|w| w.sqrt()).collect();
-        let per_m: Vec<Vec<Axis>> =
-            (0..grid.m_count()).into_par_iter().map(|m| principal_axes(grid, modes, &root_metric, m)).collect();
+        let per_m: Vec<Vec<Axis>> = (0..grid.m_count())
+            .into_par_iter()
+            .map(|m| principal_axes(grid, modes, &root_metric, m))
+            .collect();
         let mut axes: Vec<Axis> = per_m.into_iter().flatten().collect();
         let total: f64 = axes.iter().map(|axis| axis.energy).sum();
         let directional = total - mean_energy(grid, modes, &metric);
-        // `!(>)`, so that NaN counts as nothing
-        if !(total > 0.0) || !total.is_finite() {
+        if !total.is_finite() || total <= 0.0 {
             return None;
         }
         let allowed = truncation.nats.min(truncation.fraction * directional.max(1e-6 * total));
@@ -85,7 +86,8 @@ impl RadialBasis {
         let mut vectors = Vec::with_capacity(m_count);
         for list in &per_m {
             offsets.push(offsets[offsets.len() - 1] + list.len());
-            vectors.push((0..rings).flat_map(|j| list.iter().map(move |axis| axis.vector[j] as f32)).collect());
+            vectors
+                .push((0..rings).flat_map(|j| list.iter().map(move |axis| axis.vector[j] as f32)).collect());
         }
         Self { offsets, vectors, root_metric }
     }

@@ -107,7 +107,7 @@ pub fn search_block<const L: usize, const NR: usize, const FMA: bool>(
     scratch: &mut KernelScratch,
     best: &mut BlockBest,
 ) {
-    let n = job.fft.len();
+    let n = job.fft.points();
     let size = 2 * n * L;
     scratch.front.grow(NR * size);
     scratch.back.grow(size);
@@ -191,7 +191,7 @@ fn spectra_of_rows<const L: usize, const NR: usize, const FMA: bool>(
     first: usize,
     spectra: &mut [[f32; L]],
 ) {
-    let n = job.fft.len();
+    let n = job.fft.points();
     let rows = job.rows;
     let reference = job.reference.as_chunks::<L>().0;
     let m_count = job.offsets.len() - 1;
@@ -274,7 +274,8 @@ fn reduce<const L: usize, const FMA: bool>(
             let better = value > best.value[at];
             if job.evidence {
                 let old = best.value[at].max(value);
-                let rescaled = if best.sum[at] > 0.0 { best.sum[at] * (best.value[at] - old).exp() } else { 0.0 };
+                let rescaled =
+                    if best.sum[at] > 0.0 { best.sum[at] * (best.value[at] - old).exp() } else { 0.0 };
                 best.sum[at] = rescaled + sum[l] * (value - old).exp();
             }
             if better {

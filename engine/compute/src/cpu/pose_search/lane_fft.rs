@@ -52,7 +52,7 @@ impl LaneFft {
     }
 
     /// Number of points.
-    pub fn len(&self) -> usize {
+    pub fn points(&self) -> usize {
         self.n
     }
 
@@ -239,7 +239,8 @@ mod tests {
                         re += c * x - s * y;
                         im += s * x + c * y;
                     }
-                    let error = (f64::from(result[2 * j][l]) - re).hypot(f64::from(result[2 * j + 1][l]) - im);
+                    let error =
+                        (f64::from(result[2 * j][l]) - re).hypot(f64::from(result[2 * j + 1][l]) - im);
                     assert!(error <= 2e-5 * (n as f64).sqrt() * 10.0, "{n} {j}: {error}");
                 }
             }

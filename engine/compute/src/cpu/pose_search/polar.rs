@@ -86,7 +86,8 @@ impl Ring {
                 let mut mode = [0f32; 2];
                 for (i, factors) in self.angular_row(m).iter().enumerate() {
                     let low = samples[i][part];
-                    let (sum, difference) = pair(i).map_or((low, low), |high| (low + high[part], low - high[part]));
+                    let (sum, difference) =
+                        pair(i).map_or((low, low), |high| (low + high[part], low - high[part]));
                     mode[0] += factors[0] * sum;
                     mode[1] += factors[1] * difference;
                 }

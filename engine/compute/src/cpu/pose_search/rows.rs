@@ -77,7 +77,11 @@ pub struct RowsScratch {
 
 /// See [`super::simd::Simd::shifted_rows`]. Fills `re`, `im`, `count` and `padded` of `rows`. `L` is [`ROW_PADDING`].
 #[inline(always)]
-pub fn shifted_rows<const L: usize, const FMA: bool>(job: &RowJob<'_>, scratch: &mut RowsScratch, rows: &mut Rows) {
+pub fn shifted_rows<const L: usize, const FMA: bool>(
+    job: &RowJob<'_>,
+    scratch: &mut RowsScratch,
+    rows: &mut Rows,
+) {
     debug_assert_eq!(L, ROW_PADDING, "phases should be stored in chunks of the lanes");
     rows.count = job.phases.count;
     rows.padded = job.phases.chunks * L;
