@@ -6,10 +6,10 @@ use rayon::prelude::*;
 use std::f64::consts::PI;
 use vitreous_model::conventions::centre;
 
-/// The threshold of an automatic mask as a fraction of the 99.9th percentile of the low-passed map.
-const THRESHOLD_FRACTION: f64 = 0.25;
-/// The percentile.
-const THRESHOLD_QUANTILE: f64 = 0.999;
+/// Usual [`AutoMask::level`].
+pub const USUAL_LEVEL: f64 = 0.25;
+/// The quantile of the low-passed map's voxels that stands for its high density.
+const HIGH_DENSITY: f64 = 0.999;
 /// Connected parts smaller than this fraction of the largest are dropped as noise.
 const LEAST_COMPONENT: f64 = 0.1;
 
@@ -48,9 +48,9 @@ pub fn disc(n: usize, radius_px: f64, edge_px: f64) -> Array2<f32> {
 pub struct AutoMask {
     /// Radius in Fourier pixels to which the map is low-passed first.
     pub low_pass_radius: f64,
-    /// Density of the low-passed map from which on a voxel belongs to the particle; `None`: a quarter of the 99.9th
-    /// percentile.
-    pub threshold: Option<f64>,
+    /// Density from which on a voxel belongs to the particle, as a fraction of the 99.9th percentile of the low-passed
+    /// map; usually [`USUAL_LEVEL`].
+    pub level: f64,
     /// The mask's 1 reaches this far beyond the particle.
     pub extend_px: f64,
     /// Width of the cosine edge after that.
@@ -240,7 +240,7 @@ mod tests {
         let n = 40;
         let mut map = sphere(n, 7.0, 1.0);
         map[[5, 5, 5]] = 3.0;
-        let how = AutoMask { low_pass_radius: 15.0, threshold: None, extend_px: 3.0, edge_px: 4.0 };
+        let how = AutoMask { low_pass_radius: 15.0, level: USUAL_LEVEL, extend_px: 3.0, edge_px: 4.0 };
         let mask = auto_mask(map.view(), &how).unwrap();
         assert_eq!(mask[[20, 20, 20]], 1.0);
         assert_eq!(mask[[20, 20, 29]], 1.0); // 2 voxels outside
@@ -251,11 +251,11 @@ mod tests {
 
     #[test]
     fn maps_that_cannot_be_masked_are_refused() {
-        let how = AutoMask { low_pass_radius: 4.0, threshold: Some(5.0), extend_px: 1.0, edge_px: 1.0 };
+        let how = AutoMask { low_pass_radius: 4.0, level: 5.0, extend_px: 1.0, edge_px: 1.0 };
         let map = sphere(10, 3.0, 1.0);
         assert!(matches!(auto_mask(map.view(), &how), Err(MaskError::Empty { .. })));
         let zero = Array3::zeros((10, 10, 10));
-        assert!(auto_mask(zero.view(), &AutoMask { threshold: None, ..how }).is_err());
+        assert!(auto_mask(zero.view(), &how).is_err());
         let mut broken = map;
         broken[[1, 1, 1]] = f32::NAN;
         assert_eq!(auto_mask(broken.view(), &how).unwrap_err(), MaskError::NotFinite);

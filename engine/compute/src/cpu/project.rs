@@ -69,18 +69,13 @@ impl Projector {
         if (out.ny(), out.nx()) != (n, n) {
             return Err(ProjectError::WrongSize { expected: n, found_y: out.ny(), found_x: out.nx() });
         }
-        let radius = self.grid.radius(rmax);
-        let axes = scaled_axes(rotation, self.grid.scale());
+        let ends = self.grid.row_ends(rmax);
+        let axes = self.grid.image_axes(rotation);
         for (y, mut row) in out.data_mut().axis_iter_mut(Axis(0)).enumerate() {
             row.fill(Complex32::ZERO);
-            let qy = signed_frequency(y, n) as f64;
-            let rest = radius * radius - qy * qy;
-            if rest < 0.0 {
-                continue;
-            }
-            let last = (rest.sqrt() as usize).min(n / 2);
-            let start = axes[1].map(|a| a * qy as f32);
-            for (x, value) in row.iter_mut().take(last + 1).enumerate() {
+            let qy = signed_frequency(y, n) as f32;
+            let start = axes[1].map(|a| a * qy);
+            for (x, value) in row.iter_mut().take(ends[y]).enumerate() {
                 let qx = x as f32;
                 *value = self.at_step([0, 1, 2].map(|i| axes[0][i] * qx + start[i]));
             }
@@ -166,12 +161,6 @@ impl Cell {
     fn along_x(&self) -> [Complex32; 4] {
         self.corners.map(|[low, high]| low + (high - low) * self.t[0])
     }
-}
-
-/// The image's x and y axes in the volume, in grid steps per Fourier pixel: columns of the rotation matrix.
-pub fn scaled_axes(rotation: Rotation, scale: f64) -> [[f32; 3]; 2] {
-    let m = rotation.matrix();
-    [0, 1].map(|column| [0, 1, 2].map(|row| (m[row][column] * scale) as f32))
 }
 
 /// The volume divided by the window of linear interpolation.

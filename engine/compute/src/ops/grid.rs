@@ -1,6 +1,8 @@
 //! The padded Fourier grid on which volumes are interpolated and slices are inserted.
 
 use crate::fourier::next_5_smooth;
+use vitreous_model::conventions::signed_frequency;
+use vitreous_model::pose::Rotation;
 
 /// A cubic Fourier grid finer than a box's own: the transform of the box padded with zeros to `padded_n`.
 ///
@@ -50,6 +52,24 @@ impl PaddedGrid {
     /// The largest usable radius for a wish of `rmax`, Fourier pixels of the box.
     pub fn radius(&self, rmax: f64) -> f64 {
         rmax.min((self.padded_n / 2 - 1) as f64 / self.scale()).min(self.reach as f64 / self.scale())
+    }
+
+    /// For every row of a half image of the box, how many of its first coefficients have a radius of at most `rmax` (and
+    /// are usable, [`PaddedGrid::radius`]).
+    pub fn row_ends(&self, rmax: f64) -> Vec<usize> {
+        let radius = self.radius(rmax);
+        let end = |y: usize| {
+            let qy = signed_frequency(y, self.n) as f64;
+            let rest = radius * radius - qy * qy;
+            if rest < 0.0 { 0 } else { (rest.sqrt() as usize).min(self.n / 2) + 1 }
+        };
+        (0..self.n).map(end).collect()
+    }
+
+    /// The image's x and y axes in the volume, in grid steps per Fourier pixel: two columns of the rotation matrix.
+    pub fn image_axes(&self, rotation: Rotation) -> [[f32; 3]; 2] {
+        let m = rotation.matrix();
+        [0, 1].map(|column| [0, 1, 2].map(|row| (m[row][column] * self.scale()) as f32))
     }
 
     /// Shape of the held array.
