@@ -87,8 +87,7 @@ pub fn auto_mask(map: ArrayView3<'_, f32>, how: &AutoMask) -> Result<Array3<f32>
     let mut half = HalfVolume::of_box(map);
     half.weigh(|r| low_pass_weight(r, how.low_pass_radius, 2.0));
     let smooth = half.into_box();
-    let threshold =
-        how.threshold.unwrap_or_else(|| THRESHOLD_FRACTION * quantile(&smooth, THRESHOLD_QUANTILE));
+    let threshold = how.level * quantile(&smooth, HIGH_DENSITY);
     let largest = f64::from(smooth.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     // a map without density has threshold 0 and must not give a mask of everything
     let inside = smooth.mapv(|v| f64::from(v) > threshold && v > 0.0);

@@ -29,13 +29,14 @@ impl Insert for Cpu {
         let (grid, scale) = (*into.grid(), *into.scale());
         let slices: Vec<Slice<'_>> =
             (0..batch.rotations.len()).map(|i| Slice::new(batch, i, &grid)).collect();
+        let row_ends = grid.row_ends(batch.rmax);
         let (edge, _, width) = grid.dim();
         let plane = 3 * edge * width;
         let planes_per_slab = edge.div_ceil(SLABS_PER_THREAD * rayon::current_num_threads()).clamp(4, 32);
         into.data_mut().par_chunks_mut(plane * planes_per_slab).enumerate().for_each(|(index, data)| {
             let first = (index * planes_per_slab) as isize - grid.reach() as isize;
-            let mut slab =
-                Slab { first, last: first + (data.len() / plane) as isize, data, grid: &grid, scale };
+            let last = first + (data.len() / plane) as isize;
+            let mut slab = Slab { first, last, data, grid: &grid, scale, row_ends: &row_ends };
             slices.iter().for_each(|slice| slab.add(slice));
         });
         Ok(())
