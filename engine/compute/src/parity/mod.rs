@@ -7,6 +7,7 @@ pub mod insert;
 pub mod phantom;
 pub mod pose_search;
 pub mod project;
+pub mod symmetric_phantom;
 
 /// One compared number of one case.
 #[derive(Debug, Clone)]

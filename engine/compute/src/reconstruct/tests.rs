@@ -4,18 +4,18 @@ use super::*;
 use crate::device::Cpu;
 use crate::fsc::fsc;
 use crate::ops::insert::{FixedPoint, Insert, SliceBatch};
-use crate::parity::phantom::Phantom;
 use crate::parity::project::rotations;
+use crate::parity::symmetric_phantom::SymmetricPhantom;
 use vitreous_model::pose::Rotation;
 
 const N: usize = 48;
 
-fn phantom(group: PointGroup) -> Phantom {
-    Phantom::new(N, 20, 1.0, 11.0, group, 5)
+fn phantom(group: PointGroup) -> SymmetricPhantom {
+    SymmetricPhantom::new(N, 20, 1.0, 11.0, group, 5)
 }
 
 /// Sums over exact, noise-free slices with weight `weight(qx, qy)` and σ² = 1.
-fn sums(phantom: &Phantom, views: &[Rotation], weight: f32, rmax: f64) -> SliceSums {
+fn sums(phantom: &SymmetricPhantom, views: &[Rotation], weight: f32, rmax: f64) -> SliceSums {
     let grid = PaddedGrid::new(N, 2.0, rmax);
     let mut accumulator = Cpu.accumulator(grid, FixedPoint::new(1e4, 10.0, 10_000)).unwrap();
     for chunk in views.chunks(100) {
