@@ -31,6 +31,12 @@ pub enum Command {
     },
     /// Lays one map onto another (rotation, shift, hand) and prints how well they agree, as JSON
     CompareMaps(CompareArgs),
+    /// Tries the ranks that the launcher started and prints who took part, as JSON
+    CheckRanks {
+        /// Ranks that were asked for; another number of them is an error
+        #[arg(long, value_name = "N", env = "VITREOUS_RANKS")]
+        ranks: Option<usize>,
+    },
 }
 
 /// Arguments of `run`.

@@ -4,6 +4,7 @@
 //! `vitreous_model::exit`. What it says goes to `events.jsonl` and, readable, to stderr.
 
 mod args;
+mod check_ranks;
 #[cfg(feature = "mpi")]
 mod comm_mpi;
 mod compare;
@@ -35,13 +36,15 @@ fn main() {
     std::process::exit(match &args.command {
         Command::Run(args) => run::run(args, &around),
         Command::Version { json } => version(*json),
-        Command::CompareMaps(args) => compare_maps(args),
+        Command::CompareMaps(args) => answer(compare::compare(args)),
+        Command::CheckRanks { ranks } => check_ranks(*ranks, &around),
     });
 }
 
+/// Prints what a command found, or why it failed.
 #[allow(clippy::print_stdout, reason = "the command's answer")]
-fn compare_maps(args: &args::CompareArgs) -> i32 {
-    match compare::compare(args) {
+fn answer(found: anyhow::Result<serde_json::Value>) -> i32 {
+    match found {
         Ok(found) => {
             println!("{found}");
             exit::OK
@@ -50,6 +53,25 @@ fn compare_maps(args: &args::CompareArgs) -> i32 {
             speaker::to_log(&format!("error: {error:#}"));
             exit::INPUT
         }
+    }
+}
+
+fn check_ranks(asked: Option<usize>, around: &run::Surroundings<'_>) -> i32 {
+    let ranks = match ranks::Ranks::start(asked, around.variable) {
+        Ok(ranks) => ranks,
+        Err(failure) => {
+            speaker::to_log(&failure.text());
+            return failure.code;
+        }
+    };
+    let found = check_ranks::check(ranks.comm(), vitreous_project::process::host());
+    match found {
+        Ok(_) if ranks.comm().rank() > 0 => exit::OK,
+        Err(error) if ranks.comm().size() > 1 => {
+            speaker::to_log(&format!("error: {error:#}"));
+            ranks::Ranks::end_all(exit::INTERNAL)
+        }
+        found => answer(found),
     }
 }
 

@@ -17,7 +17,7 @@ use vitreous_jobs::JobType;
 use vitreous_model::event::EventKind;
 use vitreous_model::report::Report;
 use vitreous_model::{SCHEMA, exit};
-use vitreous_project::{AttemptDir, Effective, JobDir, Project, ResolvedInput, process};
+use vitreous_project::{AttemptDir, Effective, EventWriter, JobDir, Project, ResolvedInput, process};
 use vitreous_stages::{Ctx, Input, Stage};
 
 /// What the process is given from outside: its environment and how it was called.
@@ -36,8 +36,14 @@ pub fn run(args: &RunArgs, around: &Surroundings<'_>) -> i32 {
     let started = StopFlag::on_signals()
         .map_err(|error| Failure::new(exit::INTERNAL, format!("signal handlers were refused: {error}")))
         .and_then(|stop| Ok((stop, Ranks::start(args.ranks, around.variable)?)));
-    let outcome = started.and_then(|(stop, ranks)| run_on_rank(args, around, &stop, ranks.comm()));
-    match outcome {
+    let (stop, ranks) = match started {
+        Ok(started) => started,
+        Err(failure) => {
+            speaker::to_log(&failure.text());
+            return failure.code;
+        }
+    };
+    match run_on_rank(args, around, &stop, ranks.comm()) {
         Ok(()) => exit::OK,
         Err(failure) => failure.code,
     }
@@ -50,19 +56,23 @@ fn run_on_rank(
     stop: &StopFlag,
     comm: &dyn Comm,
 ) -> Result<(), Failure> {
-    let prepared = caught(|| Prepared::new(args, around, comm));
-    let attempt = prepared.as_ref().ok().map(|prepared| prepared.attempt.clone());
     let is_root = comm.rank() == 0;
-    let mut speaker = Speaker::new(None);
-    let outcome = prepared.and_then(|prepared| {
-        let opened = if is_root { Some(prepared.attempt.event_writer()?) } else { None };
-        speaker = Speaker::new(opened);
-        caught(|| prepared.perform(around, stop, comm, &speaker))
-    });
+    let opened = caught(|| open(args, comm));
+    let (opened, mut outcome) = match opened {
+        Ok((job, attempt, events)) => (Some((job, attempt, Speaker::new(events))), Ok(())),
+        Err(failure) => (None, Err(failure)),
+    };
+    let silent = Speaker::new(None);
+    let speaker = opened.as_ref().map_or(&silent, |(_, _, speaker)| speaker);
+    let attempt = opened.as_ref().map(|(_, attempt, _)| attempt.clone());
+    if let Some((job, attempt, speaker)) = &opened {
+        outcome =
+            caught(|| Prepared::new(job, attempt, args, around, comm)?.perform(around, stop, comm, speaker));
+    }
     // rank 0 tells its own failure at once: the others may never come
     let told = matches!(&outcome, Err(failure) if is_root && !failure.is_requeue());
     if let (true, Err(failure)) = (told, &outcome) {
-        tell(&speaker, failure);
+        tell(speaker, failure);
     }
     let last_words = attempt.clone();
     let verdict =
@@ -70,15 +80,29 @@ fn run_on_rank(
     if is_root && !told {
         match &verdict {
             Ok(()) => speaker.say(EventKind::Ended { state: "done".into(), message: String::new() }),
-            Err(failure) => tell(&speaker, failure),
+            Err(failure) => tell(speaker, failure),
         }
     }
     if let Some(attempt) = attempt {
-        let used = crate::usage::of_this_process();
         // the verdict stands whether or not its price can be written down
-        let _ = attempt.write_usage(comm.rank(), used);
+        let _ = attempt.write_usage(comm.rank(), crate::usage::of_this_process());
     }
     verdict
+}
+
+/// Finds the job and the attempt; rank 0 opens the events.
+fn open(args: &RunArgs, comm: &dyn Comm) -> Result<(JobDir, AttemptDir, Option<EventWriter>), Failure> {
+    let job = JobDir::open(&args.job)?;
+    let attempt = match args.attempt {
+        Some(number) => job.attempt(number),
+        None => job.latest_attempt()?.unwrap_or_else(|| job.attempt(1)),
+    };
+    if comm.rank() > 0 {
+        return Ok((job, attempt, None));
+    }
+    attempt.create()?;
+    let events = attempt.event_writer()?;
+    Ok((job, attempt, Some(events)))
 }
 
 /// Runs `body`; a panic becomes an error.
@@ -108,9 +132,9 @@ fn tell_in_file(attempt: Option<&AttemptDir>, failure: &Failure) {
 }
 
 /// A job that is ready to start.
-struct Prepared {
-    job: JobDir,
-    attempt: AttemptDir,
+struct Prepared<'a> {
+    job: &'a JobDir,
+    attempt: &'a AttemptDir,
     stage: &'static dyn Stage,
     params: Value,
     inputs: Vec<ResolvedInput>,
@@ -118,11 +142,15 @@ struct Prepared {
     chosen: Chosen,
 }
 
-impl Prepared {
+impl<'a> Prepared<'a> {
     /// Reads the job and checks everything that can be checked before the first item.
-    fn new(args: &RunArgs, around: &Surroundings<'_>, comm: &dyn Comm) -> Result<Self, Failure> {
-        let job = JobDir::open(&args.job)?;
-        let attempt = open_attempt(&job, args.attempt, comm)?;
+    fn new(
+        job: &'a JobDir,
+        attempt: &'a AttemptDir,
+        args: &RunArgs,
+        around: &Surroundings<'_>,
+        comm: &dyn Comm,
+    ) -> Result<Self, Failure> {
         let name = job.spec().job_type.clone();
         let unknown = || {
             Failure::new(
@@ -132,7 +160,6 @@ impl Prepared {
             .hint("engine and command line may be of different versions: `vitreous doctor` compares them")
         };
         let job_type = vitreous_jobs::find(&name).ok_or_else(unknown)?;
-        let stage = vitreous_stages::find(&name).ok_or_else(unknown)?;
         let microscope = Project::open(job.project_root())?.file().microscope;
         let given = microscope::with_defaults(job_type, &job.spec().params, &microscope);
         let params = job_type.check(&given)?;
@@ -145,6 +172,7 @@ impl Prepared {
             Failure::new(exit::INTERNAL, format!("cannot start {} threads: {error}", grant.threads))
         })?;
         let chosen = device::choose(args.device, (around.variable)("CUDA_VISIBLE_DEVICES").as_deref())?;
+        let stage = vitreous_stages::find(&name).ok_or_else(unknown)?;
         Ok(Self { job, attempt, stage, params, inputs, grant, chosen })
     }
 
@@ -224,18 +252,6 @@ impl Prepared {
         self.job.write_outputs(ctx.declared_outputs())?;
         Ok(())
     }
-}
-
-/// The attempt to write into: the one named, else the newest, else the first. Rank 0 makes its folder.
-fn open_attempt(job: &JobDir, number: Option<u32>, comm: &dyn Comm) -> Result<AttemptDir, Failure> {
-    let attempt = match number {
-        Some(number) => job.attempt(number),
-        None => job.latest_attempt()?.unwrap_or_else(|| job.attempt(1)),
-    };
-    if comm.rank() == 0 {
-        attempt.create()?;
-    }
-    Ok(attempt)
 }
 
 /// Refuses a job whose required inputs are not all there, or are of another kind.

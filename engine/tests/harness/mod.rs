@@ -1,0 +1,199 @@
+//! A project in a temporary folder, and the built engine run on its jobs as a submission script would.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use vitreous_model::event::EventKind;
+use vitreous_model::outputs::Output;
+use vitreous_project::allocate::NewJob;
+use vitreous_project::{JobDir, Microscope, Project, ProjectFile, ResourceOverrides, RetryPolicy};
+
+/// A project that is removed with this value.
+pub struct Scratch {
+    pub folder: tempfile::TempDir,
+    pub project: Project,
+}
+
+/// How an engine ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Exit code; `None` when a signal killed it.
+    pub code: Option<i32>,
+    pub stderr: String,
+}
+
+impl Scratch {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let file = ProjectFile::new("scratch", Microscope::default());
+        let project = Project::init(&folder.path().join("project"), file).expect("should make a project");
+        Self { folder, project }
+    }
+
+    /// Makes a job; inputs as `("particles", "J1.particles")`.
+    pub fn job(&self, job_type: &str, inputs: &[(&str, &str)], params: Value) -> JobDir {
+        let mut slots = BTreeMap::new();
+        for (slot, from) in inputs {
+            let from = from.parse().expect("should be a reference to an output");
+            slots.entry((*slot).to_string()).or_insert_with(Vec::new).push(from);
+        }
+        let new = NewJob {
+            job_type: job_type.into(),
+            title: String::new(),
+            inputs: slots,
+            params: params.as_object().cloned().unwrap_or_else(Map::new),
+            lane: "local".into(),
+            resources: ResourceOverrides::default(),
+            retry: RetryPolicy::default(),
+            fingerprint: String::new(),
+        };
+        self.project.create_job(new, None).expect("should make a job")
+    }
+
+    /// Makes a job and runs it to its end.
+    pub fn done(&self, job_type: &str, inputs: &[(&str, &str)], params: Value) -> JobDir {
+        let job = self.job(job_type, inputs, params);
+        run(&job, &[]).succeeded(&job);
+        job
+    }
+}
+
+impl Ended {
+    pub fn succeeded(&self, job: &JobDir) {
+        assert_eq!(self.code, Some(0), "{}: {}", job.path().display(), self.stderr);
+    }
+}
+
+/// An engine on a job, in an environment without launchers and schedulers.
+pub fn engine(job: &JobDir, args: &[&str]) -> Command {
+    let mut command = bare_engine();
+    command.arg("run").arg(job.path()).args(args);
+    command
+}
+
+#[allow(clippy::disallowed_methods, reason = "tests start the built program")]
+pub fn bare_engine() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vitreous-engine"));
+    without_launchers(&mut command);
+    command
+}
+
+/// The tests themselves may run inside a scheduler's job.
+pub fn without_launchers(command: &mut Command) {
+    for (name, _) in std::env::vars() {
+        if ["OMPI_", "PMI", "SLURM_", "MV2_", "PALS_", "VITREOUS_"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+        {
+            command.env_remove(name);
+        }
+    }
+    // OpenMPI refuses root, as whom containers run
+    command.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+}
+
+pub fn finish(child: Child) -> Ended {
+    let output = child.wait_with_output().expect("should end");
+    Ended { code: output.status.code(), stderr: String::from_utf8_lossy(&output.stderr).into_owned() }
+}
+
+pub fn run(job: &JobDir, args: &[&str]) -> Ended {
+    finish(engine(job, args).spawn().expect("should start"))
+}
+
+/// `mpirun -n RANKS` of the engine; `None`, said aloud, where that is not possible.
+#[allow(clippy::disallowed_methods, reason = "tests start the launcher")]
+pub fn mpirun(ranks: usize, args: &[&str]) -> Option<Command> {
+    if !cfg!(feature = "mpi") {
+        println!("skipped: this engine is built without the feature `mpi`");
+        return None;
+    }
+    if Command::new("mpirun").arg("--version").stdout(Stdio::null()).status().is_err() {
+        println!("skipped: no mpirun on PATH");
+        return None;
+    }
+    let mut command = Command::new("mpirun");
+    without_launchers(&mut command);
+    command
+        .args(["-n", &ranks.to_string(), "--oversubscribe"])
+        .arg(env!("CARGO_BIN_EXE_vitreous-engine"))
+        .args(args);
+    Some(command)
+}
+
+/// What a job's events say, without heartbeats.
+pub fn events(job: &JobDir) -> Vec<EventKind> {
+    let attempt = job.latest_attempt().expect("should list").expect("should have an attempt");
+    let events = vitreous_project::events::tail(&attempt.events_path()).expect("should read");
+    assert!(events.windows(2).all(|pair| pair[0].seq < pair[1].seq), "numbers rise");
+    events.into_iter().map(|event| event.kind).filter(|kind| *kind != EventKind::Heartbeat).collect()
+}
+
+pub fn outputs(job: &JobDir) -> Vec<Output> {
+    job.outputs()
+        .expect("should read")
+        .unwrap_or_else(|| panic!("{} has no outputs", job.path().display()))
+        .outputs
+}
+
+/// Every file that a job's outputs name, relative to the job's folder, with its content.
+pub fn results(job: &JobDir) -> BTreeMap<String, Vec<u8>> {
+    let mut files: Vec<String> = Vec::new();
+    for output in outputs(job) {
+        files.extend(output.parts.into_values());
+        files.push(output.path);
+    }
+    files.sort();
+    files.dedup();
+    files.into_iter().flat_map(|name| contents(&job.path().join(&name), &name)).collect()
+}
+
+fn contents(path: &Path, name: &str) -> Vec<(String, Vec<u8>)> {
+    if !path.is_dir() {
+        let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        return vec![(name.to_string(), bytes)];
+    }
+    let entries = std::fs::read_dir(path).expect("should list").map(|entry| entry.expect("should list"));
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    let inside = |path: PathBuf| {
+        let name = format!("{name}/{}", path.file_name().unwrap_or_default().to_string_lossy());
+        contents(&path, &name)
+    };
+    paths.into_iter().flat_map(inside).collect()
+}
+
+/// The numbers and records of a report, without what tells runs apart.
+pub fn report(job: &JobDir) -> Value {
+    let text = std::fs::read_to_string(job.path().join("report.json")).expect("should have a report");
+    serde_json::from_str(&text).expect("should be JSON")
+}
+
+/// Asserts that two runs of the same job made the same files.
+pub fn assert_same_results(a: &JobDir, b: &JobDir) {
+    let strip = |job: &JobDir| -> BTreeMap<String, Vec<u8>> {
+        let folder = job.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // tables hold the paths of the job's own files; a job of another number has another folder of the same length
+        results(job).into_iter().map(|(name, bytes)| (name, replaced(&bytes, folder.as_bytes()))).collect()
+    };
+    let (a_files, b_files) = (strip(a), strip(b));
+    assert_eq!(a_files.keys().collect::<Vec<_>>(), b_files.keys().collect::<Vec<_>>());
+    for (name, bytes) in &a_files {
+        let same = *bytes == b_files[name];
+        assert!(same, "{name} of {} and {} differ", a.path().display(), b.path().display());
+    }
+}
+
+fn replaced(bytes: &[u8], folder: &[u8]) -> Vec<u8> {
+    let mut out = bytes.to_vec();
+    let mut at = 0;
+    while let Some(found) = out[at..].windows(folder.len()).position(|window| window == folder) {
+        out[at + found..at + found + folder.len()].fill(b'_');
+        at += found + folder.len();
+    }
+    out
+}
