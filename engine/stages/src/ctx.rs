@@ -137,6 +137,17 @@ impl<'a> Ctx<'a> {
         if (self.stop)() { Err(StageError::Stopped) } else { Ok(()) }
     }
 
+    /// The same for stages whose ranks work in step: they agree, so that none stops while another waits for it. Every
+    /// rank calls it at the same point.
+    ///
+    /// # Errors
+    /// [`StageError::Stopped`] on every rank, if any was asked.
+    pub fn check_stop_together(&self) -> Result<(), StageError> {
+        let mut asked = [i64::from((self.stop)())];
+        self.comm.sum_in_place_i64(&mut asked);
+        if asked[0] > 0 { Err(StageError::Stopped) } else { Ok(()) }
+    }
+
     /// Writes a file of this job so that no reader sees half of it: a temporary file in the same folder is filled by
     /// `fill`, synced and renamed. `name` may have folders, which are made. Returns the path.
     ///
