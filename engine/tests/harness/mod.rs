@@ -197,3 +197,60 @@ fn replaced(bytes: &[u8], folder: &[u8]) -> Vec<u8> {
     }
     out
 }
+
+/// An atomic model without symmetry, about 80 Å across: carbon atoms along a few bent rods.
+#[allow(clippy::disallowed_methods, reason = "test data in a temporary folder")]
+pub fn write_model(scratch: &Scratch) -> String {
+    let rods: [([f64; 3], [f64; 3]); 5] = [
+        ([-30.0, -5.0, 0.0], [30.0, 5.0, 4.0]),
+        ([-20.0, 20.0, -12.0], [5.0, -25.0, 20.0]),
+        ([10.0, 22.0, 10.0], [28.0, -8.0, -22.0]),
+        ([-8.0, -28.0, -18.0], [-24.0, 6.0, 24.0]),
+        ([0.0, 0.0, -26.0], [12.0, 14.0, 22.0]),
+    ];
+    let mut text = String::new();
+    let mut serial = 0;
+    for (from, to) in rods {
+        for step in 0..160 {
+            let t = f64::from(step) / 159.0;
+            let turn = 1.7 * f64::from(step);
+            let radius = 2.3;
+            let at = [
+                from[0] + t * (to[0] - from[0]) + radius * turn.cos(),
+                from[1] + t * (to[1] - from[1]) + radius * turn.sin() + 6.0 * (3.0 * t).sin(),
+                from[2] + t * (to[2] - from[2]) + 0.5 * radius * (2.0 * turn).cos(),
+            ];
+            serial += 1;
+            text += &format!(
+                "ATOM  {serial:5}  CA  ALA A{:4}    {:8.3}{:8.3}{:8.3}  1.00 20.00           C\n",
+                serial % 10_000,
+                at[0],
+                at[1],
+                at[2]
+            );
+        }
+    }
+    text += "END\n";
+    let path = scratch.project.root().join("model.pdb");
+    std::fs::write(&path, text).expect("should write");
+    "model.pdb".into()
+}
+
+/// A few small movies of the model.
+pub fn small_movies(scratch: &Scratch) -> JobDir {
+    let params = serde_json::json!({
+        "model": write_model(scratch), "product": "movies", "movies": 5, "particles_per_movie": 6,
+        "width": 256, "height": 192, "frames": 8, "dose_per_frame": 3.0, "pixel_size": 2.0, "box_size": 64,
+        "voltage": 300.0, "cs": 2.7, "amplitude_contrast": 0.1, "drift": 12.0, "local_motion": 2.0,
+    });
+    scratch.done("simulate", &[], params)
+}
+
+/// Particle images of the model and the true map.
+pub fn small_particles(scratch: &Scratch, particles: u32) -> JobDir {
+    let params = serde_json::json!({
+        "model": write_model(scratch), "product": "particles", "particles": particles, "box_size": 40,
+        "pixel_size": 4.0, "snr": 0.2, "voltage": 300.0, "cs": 2.7, "amplitude_contrast": 0.1, "shift": 4.0,
+    });
+    scratch.done("simulate", &[], params)
+}
