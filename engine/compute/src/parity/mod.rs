@@ -3,6 +3,7 @@
 //! A family's file offers `run(&device) -> Vec<Outcome>`: the same cases for every device. A device's tests call it
 //! and [`assert_all`].
 
+pub mod align;
 pub mod insert;
 pub mod phantom;
 pub mod pose_search;

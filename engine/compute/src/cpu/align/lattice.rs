@@ -1,0 +1,138 @@
+//! The Fourier pixels of a box in the order the alignment walks through them, and one image's values there.
+
+use crate::likelihood::{ImageModel, band_window, spectrum_at};
+use num_complex::Complex32;
+use vitreous_model::conventions::signed_frequency;
+
+/// One of each Friedel pair of lattice points inside Nyquist, without DC, by rings of rising radius and by angle within
+/// a ring, so that a band is a prefix and neighbours in the list are neighbours on the grid.
+#[derive(Debug, Clone)]
+pub struct Lattice {
+    /// Column frequencies, Fourier pixels.
+    pub qx: Vec<f32>,
+    /// Row frequencies.
+    pub qy: Vec<f32>,
+    /// Radii.
+    pub radius: Vec<f32>,
+    /// Row and column in a half image.
+    index: Vec<(u32, u32)>,
+    /// Points with a radius up to r, for r = 0, 1, …
+    within: Vec<usize>,
+}
+
+impl Lattice {
+    /// For images of `box_px` pixels.
+    pub fn new(box_px: usize) -> Self {
+        let limit = 0.5 * box_px as f64;
+        let mut points: Vec<(usize, f64, usize, usize)> = Vec::new();
+        for row in 0..box_px {
+            let qy = signed_frequency(row, box_px) as f64;
+            for column in 0..box_px / 2 + 1 {
+                let qx = column as f64;
+                let r = qx.hypot(qy);
+                if r > 0.0 && r < limit && (column > 0 || qy > 0.0) {
+                    points.push((r.ceil() as usize, qy.atan2(qx), row, column));
+                }
+            }
+        }
+        points.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        let rings = limit.ceil() as usize + 1;
+        let within = (0..rings).map(|r| points.partition_point(|p| p.0 <= r)).collect();
+        let qx: Vec<f32> = points.iter().map(|p| p.3 as f32).collect();
+        let qy: Vec<f32> = points.iter().map(|p| signed_frequency(p.2, box_px) as f32).collect();
+        Self {
+            radius: qx.iter().zip(&qy).map(|(x, y)| x.hypot(*y)).collect(),
+            index: points.iter().map(|p| (p.2 as u32, p.3 as u32)).collect(),
+            qx,
+            qy,
+            within,
+        }
+    }
+
+    /// Number of points with a radius up to `r` rounded up.
+    pub fn points_within(&self, r: f64) -> usize {
+        let ring = r.ceil().max(0.0) as usize;
+        self.within.get(ring).or(self.within.last()).copied().unwrap_or(0)
+    }
+
+    /// Number of all points.
+    pub fn points(&self) -> usize {
+        self.qx.len()
+    }
+
+    /// Band weights of the points up to the band's end.
+    pub fn band(&self, rmax: f64) -> Vec<f32> {
+        let count = self.points_within(rmax + 0.5 * crate::likelihood::BAND_EDGE_PX);
+        self.radius[..count].iter().map(|&r| band_window(r.into(), rmax) as f32).collect()
+    }
+}
+
+/// One image's values at the points of a lattice.
+#[derive(Debug, Clone, Default)]
+pub struct LatticeImage {
+    /// Real parts.
+    pub re: Vec<f32>,
+    /// Imaginary parts.
+    pub im: Vec<f32>,
+    /// CTF times amplitude.
+    pub transfer: Vec<f32>,
+    /// 1/s2.
+    pub over_noise: Vec<f32>,
+}
+
+impl LatticeImage {
+    /// Reads the first `count` points of `model`.
+    pub fn read(&mut self, lattice: &Lattice, model: &ImageModel<'_>, count: usize) {
+        let ctf = model.lattice_ctf();
+        let amplitude = model.amplitude as f32;
+        for list in [&mut self.re, &mut self.im, &mut self.transfer, &mut self.over_noise] {
+            list.clear();
+        }
+        let data = model.image.data();
+        for &(row, column) in &lattice.index[..count] {
+            let Complex32 { re, im } = data[[row as usize, column as usize]];
+            self.re.push(re);
+            self.im.push(im);
+        }
+        for ((&qx, &qy), &r) in lattice.qx.iter().zip(&lattice.qy).zip(&lattice.radius).take(count) {
+            self.transfer.push(amplitude * ctf.value(qx.into(), qy.into()));
+            let variance = spectrum_at(model.noise, r.into());
+            self.over_noise.push((1.0 / variance.max(f64::from(f32::MIN_POSITIVE))) as f32);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_friedel_pair_stands_once() {
+        for n in [8, 9, 24] {
+            let lattice = Lattice::new(n);
+            let limit = 0.5 * n as f64;
+            let inside = |x: i32, y: i32| (x, y) != (0, 0) && f64::from(x).hypot(f64::from(y)) < limit;
+            let all = (-12..=12)
+                .flat_map(|y| (-12..=12).map(move |x| (x, y)))
+                .filter(|&(x, y)| inside(x, y))
+                .count();
+            assert_eq!(2 * lattice.points(), all, "{n}");
+            let mut seen: Vec<(i32, i32)> = Vec::new();
+            for (&x, &y) in lattice.qx.iter().zip(&lattice.qy) {
+                let (x, y) = (x as i32, y as i32);
+                assert!(!seen.contains(&(x, y)) && !seen.contains(&(-x, -y)));
+                seen.push((x, y));
+            }
+        }
+    }
+
+    #[test]
+    fn bands_are_prefixes() {
+        let lattice = Lattice::new(32);
+        let count = lattice.points_within(7.5);
+        assert!(lattice.radius[..count].iter().all(|&r| r <= 8.0));
+        assert!(lattice.radius[count..].iter().all(|&r| r > 8.0));
+        assert!(lattice.band(6.0).len() >= lattice.radius.iter().filter(|&&r| r < 7.5).count());
+        assert_eq!(lattice.points_within(100.0), lattice.points());
+    }
+}
