@@ -32,7 +32,7 @@ parameters! {
         pub dose_per_frame: Option<f64> = None, unit "e/Å²";
         /// Dose before the first frame.
         pub pre_exposure: f64 = 0.0, unit "e/Å²";
-        /// Frames every movie must have; left out, as many as the first one has.
+        /// Frames every movie must have; left out, as many as most of them have.
         pub frames: Option<u32> = None;
         /// Name of the optics group.
         pub optics_group: String = "opticsGroup1".into();

@@ -34,7 +34,7 @@ pub struct MovieSource {
     pub height: u32,
     /// Pixel size, Å.
     pub pixel_size_a: f64,
-    /// Dose per frame, e/Å².
+    /// Dose per frame, e/Å²; 0: not known.
     pub dose_per_frame: f64,
     /// Dose before the first frame, e/Å².
     pub pre_exposure: f64,

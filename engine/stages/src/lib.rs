@@ -4,6 +4,9 @@
 //! through it.
 
 pub mod ctx;
+pub mod exposure_files;
+pub mod import_micrographs;
+pub mod import_movies;
 pub mod items;
 pub mod map_figures;
 pub mod particle_images;
@@ -13,7 +16,7 @@ pub use ctx::{Ctx, Input};
 pub use stage::{Stage, StageError};
 
 /// Every stage, in the order of `vitreous_jobs::CATALOG`.
-pub static STAGES: &[&dyn Stage] = &[];
+pub static STAGES: &[&dyn Stage] = &[&import_movies::ImportMovies, &import_micrographs::ImportMicrographs];
 
 /// The stage of a job type.
 pub fn find(name: &str) -> Option<&'static dyn Stage> {

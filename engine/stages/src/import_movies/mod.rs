@@ -1,0 +1,24 @@
+//! `import-movies`: registers movies and their gain reference; copies nothing.
+
+mod report;
+mod run;
+
+#[cfg(test)]
+mod tests;
+
+use crate::{Ctx, Stage, StageError};
+use vitreous_model::report::Report;
+
+/// The stage.
+#[derive(Debug, Clone, Copy)]
+pub struct ImportMovies;
+
+impl Stage for ImportMovies {
+    fn name(&self) -> &'static str {
+        "import-movies"
+    }
+
+    fn run(&self, ctx: &Ctx<'_>) -> Result<Report, StageError> {
+        run::run(ctx)
+    }
+}
