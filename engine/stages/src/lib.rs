@@ -5,6 +5,7 @@
 
 pub mod ctx;
 pub mod exposure_files;
+pub mod extract_particles;
 pub mod import_micrographs;
 pub mod import_movies;
 pub mod items;
@@ -16,7 +17,11 @@ pub use ctx::{Ctx, Input};
 pub use stage::{Stage, StageError};
 
 /// Every stage, in the order of `vitreous_jobs::CATALOG`.
-pub static STAGES: &[&dyn Stage] = &[&import_movies::ImportMovies, &import_micrographs::ImportMicrographs];
+pub static STAGES: &[&dyn Stage] = &[
+    &import_movies::ImportMovies,
+    &import_micrographs::ImportMicrographs,
+    &extract_particles::ExtractParticles,
+];
 
 /// The stage of a job type.
 pub fn find(name: &str) -> Option<&'static dyn Stage> {

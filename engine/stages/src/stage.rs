@@ -76,6 +76,15 @@ impl StageError {
         Self::Io { path: path.into(), source }
     }
 
+    /// An image file that could not be written: a full disk or a read-only directory ends the job, unlike a file of an
+    /// item that cannot be read.
+    pub fn writing(error: vitreous_formats::FormatError) -> Self {
+        match error {
+            vitreous_formats::FormatError::Io { path, source, .. } => Self::Io { path, source },
+            other => Self::Format(other),
+        }
+    }
+
     /// The exit code of the engine.
     pub fn exit_code(&self) -> i32 {
         match self {

@@ -1,0 +1,347 @@
+//! Micrograph by micrograph: boxes round the picks → one image stack each → table of particles.
+
+use super::background::Background;
+use super::report;
+use crate::items::{Item, Outcome, for_each_item};
+use crate::{Ctx, StageError};
+use ndarray::{Array2, ArrayView2, s};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use vitreous_compute::fourier::resample_box;
+use vitreous_formats::image::check_finite;
+use vitreous_formats::mrc::{MrcSpec, MrcWriter};
+use vitreous_formats::samples::SampleType;
+use vitreous_formats::table::{exposures, particles, picks};
+use vitreous_formats::{FrameSource, open_image};
+use vitreous_jobs::extract_particles::ExtractParticles;
+use vitreous_model::conventions::centre;
+use vitreous_model::exposure::{Exposure, ExposureSet, MicrographSource};
+use vitreous_model::outputs::{Kind, Output};
+use vitreous_model::params::BadParam;
+use vitreous_model::particle::{Particle, ParticleSet, Pick};
+use vitreous_model::report::Report;
+
+/// Name of the table in the job's folder, and of the folder of stacks.
+const TABLE: &str = "particles.h5";
+const STACKS: &str = "particles";
+/// Diameter of the circle outside which there is background, in box edges, if none is given.
+const BACKGROUND_DIAMETER: f64 = 0.75;
+/// Pixel sizes that differ by less belong into one set.
+const PIXEL_TOLERANCE: f64 = 1e-3;
+/// Images that are cut and transformed before they are written: what is held in memory at once.
+const IMAGES_AT_ONCE: usize = 128;
+
+/// A micrograph and the picks on it.
+struct Target<'a> {
+    exposure: &'a Exposure,
+    micrograph: &'a MicrographSource,
+    picks: Vec<&'a Pick>,
+}
+
+/// What came of a micrograph: the checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extracted {
+    /// Which of its picks became images, in the order of the stack.
+    kept: Vec<u32>,
+    /// Picks whose box reaches over the border.
+    at_border: u32,
+    /// Picks on a region without any structure.
+    flat: u32,
+}
+
+/// What is the same for all micrographs.
+struct Plan {
+    /// Edge of the box that is cut, pixels of the micrograph.
+    box_px: usize,
+    /// Edge of the image that is written.
+    output_px: usize,
+    /// Pixel size of micrographs, Å.
+    pixel_size_a: f64,
+    sample: SampleType,
+    /// -1 inverts the contrast.
+    sign: f64,
+    background: Background,
+}
+
+impl Plan {
+    fn new(params: &ExtractParticles, targets: &[Target<'_>]) -> Result<Self, StageError> {
+        let box_size = params.box_size.ok_or_else(|| BadParam::new("box_size", "", "is required"))?;
+        let largest = targets.iter().map(|t| t.micrograph.width.min(t.micrograph.height)).max().unwrap_or(0);
+        if box_size > largest {
+            let why = format!("is larger than every micrograph (the shorter edge has up to {largest} px)");
+            return Err(BadParam::new("box_size", box_size, why)
+                .hint("about twice the diameter, in pixels")
+                .into());
+        }
+        let output_size = params.output_box.unwrap_or(box_size);
+        let (box_px, output_px) = (box_size as usize, output_size as usize);
+        let pixel_size_a = targets.first().map_or(1.0, |target| target.micrograph.pixel_size_a);
+        let edge_a = f64::from(box_size) * pixel_size_a;
+        let diameter_a = params.background_diameter.unwrap_or(BACKGROUND_DIAMETER * edge_a);
+        let radius_px = 0.5 * diameter_a / edge_a * output_px as f64;
+        let background = Background::outside(output_px, radius_px).filter(|_| diameter_a < edge_a);
+        let background = background.ok_or_else(|| {
+            BadParam::new(
+                "background_diameter",
+                diameter_a,
+                format!("must be smaller than the box ({edge_a:.1} Å)"),
+            )
+            .hint("make the box larger: the background round the particle is needed")
+        })?;
+        Ok(Self {
+            box_px,
+            output_px,
+            pixel_size_a,
+            sample: if params.float16 { SampleType::Float16 } else { SampleType::Float32 },
+            sign: if params.invert { -1.0 } else { 1.0 },
+            background,
+        })
+    }
+
+    fn output_pixel_a(&self) -> f64 {
+        self.pixel_size_a * self.box_px as f64 / self.output_px as f64
+    }
+}
+
+/// Does the job.
+///
+/// # Errors
+/// Inputs that do not belong together, a box that does not fit, too many unreadable micrographs, nothing extracted.
+pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
+    let params: ExtractParticles = ctx.params()?;
+    let micrographs = exposures::read(&ctx.input("micrographs")?.path)?;
+    let pick_set = picks::read(&ctx.input("picks")?.path)?;
+    let targets = match_picks(&micrographs, &pick_set.picks)?;
+    let plan = Plan::new(&params, &targets)?;
+    let settings = serde_json::to_string(&params).expect("parameters should have a JSON form");
+    let items: Vec<Item> = targets
+        .iter()
+        .map(|target| Item {
+            name: target.exposure.name.clone(),
+            fingerprint: fingerprint(&settings, target),
+        })
+        .collect();
+    let outcomes = for_each_item(ctx, "micrographs", &items, params.max_bad_fraction, |index| {
+        extract(ctx, &plan, &targets[index])
+    })?;
+    if !ctx.is_root() {
+        return Ok(Report::new("Particles"));
+    }
+    let done: Vec<(&Target<'_>, &Extracted)> = targets
+        .iter()
+        .zip(&outcomes)
+        .filter_map(|(target, outcome)| match outcome {
+            Outcome::Done(extracted) => Some((target, extracted)),
+            Outcome::Skipped(_) => None,
+        })
+        .collect();
+    let set = particle_set(ctx, &plan, &micrographs, &done);
+    if set.particles.is_empty() {
+        return Err(StageError::input(
+            format!(
+                "none of {} picks has a box of {} px within its micrograph",
+                pick_set.picks.len(),
+                plan.box_px
+            ),
+            "take a smaller box",
+        ));
+    }
+    ctx.create_at_path(TABLE, |path| particles::write(path, &set))?;
+    ctx.output(Output {
+        pixel_size_a: Some(set.pixel_size_a),
+        box_px: Some(set.box_px),
+        ..Output::new("particles", Kind::Particles, TABLE, set.particles.len() as u64)
+    });
+    let counts: Vec<report::Counts> = done
+        .iter()
+        .map(|(target, extracted)| report::Counts {
+            name: &target.exposure.name,
+            picked: target.picks.len(),
+            extracted: extracted.kept.len(),
+            at_border: extracted.at_border as usize,
+            flat: extracted.flat as usize,
+        })
+        .collect();
+    report::make(ctx, &set, pick_set.picks.len(), &counts)
+}
+
+/// Micrographs that have picks, in their order.
+fn match_picks<'a>(micrographs: &'a ExposureSet, picks: &'a [Pick]) -> Result<Vec<Target<'a>>, StageError> {
+    let mut by_exposure: HashMap<&str, Vec<&Pick>> = HashMap::new();
+    for pick in picks {
+        by_exposure.entry(&pick.exposure).or_default().push(pick);
+    }
+    let targets: Vec<Target<'a>> = micrographs
+        .exposures
+        .iter()
+        .filter_map(|exposure| {
+            let micrograph = exposure.micrograph.as_ref()?;
+            let picks = by_exposure.remove(exposure.name.as_str())?;
+            Some(Target { exposure, micrograph, picks })
+        })
+        .collect();
+    if targets.is_empty() {
+        let named = picks.first().map_or("there are none", |pick| pick.exposure.as_str());
+        return Err(StageError::input(
+            format!(
+                "no pick lies on any of the {} micrographs (first pick: {named}, first micrograph: {})",
+                micrographs.exposures.len(),
+                micrographs.exposures.first().map_or("there is none", |exposure| exposure.name.as_str())
+            ),
+            "give the micrographs that the picks were made on",
+        ));
+    }
+    Ok(targets)
+}
+
+/// Changes when the micrograph has to be done again: parameters, file, picks.
+fn fingerprint(settings: &str, target: &Target<'_>) -> String {
+    // FNV-1a of the coordinates' bits
+    let hash = target
+        .picks
+        .iter()
+        .flat_map(|pick| [pick.x_px, pick.y_px])
+        .flat_map(f64::to_le_bytes)
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    let micrograph = target.micrograph;
+    format!("{settings} {} {} {} {hash:016x}", micrograph.path, micrograph.pixel_size_a, target.picks.len())
+}
+
+/// Name of a micrograph's stack in the job's folder.
+fn stack_name(exposure: &Exposure) -> String {
+    format!("{STACKS}/{}.mrcs", exposure.name)
+}
+
+/// Reads one micrograph and writes the stack of its particles.
+fn extract(ctx: &Ctx<'_>, plan: &Plan, target: &Target<'_>) -> Result<Extracted, StageError> {
+    let image = read_micrograph(ctx, plan, target.micrograph)?;
+    let mut extracted = Extracted { kept: Vec::new(), at_border: 0, flat: 0 };
+    let mut inside = Vec::with_capacity(target.picks.len());
+    for (index, pick) in target.picks.iter().enumerate() {
+        match cut(image.view(), pick.x_px, pick.y_px, plan.box_px) {
+            Some(pixels) => inside.push((index as u32, pixels)),
+            None => extracted.at_border += 1,
+        }
+    }
+    if inside.is_empty() {
+        return Ok(extracted);
+    }
+    let spec = MrcSpec::images(plan.output_px, plan.output_px, plan.output_pixel_a()).sample(plan.sample);
+    let result = ctx.create(&stack_name(target.exposure), |out| -> Result<(), StageError> {
+        let path = ctx.job_dir.join(stack_name(target.exposure));
+        let mut writer = MrcWriter::new(out, &path, spec).map_err(StageError::writing)?;
+        for some in inside.chunks(IMAGES_AT_ONCE) {
+            let images: Vec<Option<Array2<f32>>> =
+                some.par_iter().map(|(_, pixels)| particle_image(plan, *pixels)).collect();
+            for ((index, _), image) in some.iter().zip(images) {
+                let Some(image) = image else {
+                    extracted.flat += 1;
+                    continue;
+                };
+                let values = image.as_slice().expect("a particle image should be contiguous");
+                writer.append(values).map_err(StageError::writing)?;
+                extracted.kept.push(*index);
+            }
+        }
+        if extracted.kept.is_empty() {
+            return Err(StageError::input("all its picks lie on regions without structure", ""));
+        }
+        writer.finish().map_err(StageError::writing)?;
+        Ok(())
+    });
+    result.map(|_| extracted)
+}
+
+/// The pixels `[height, width]` of a micrograph, finite and of the size the table says.
+fn read_micrograph(
+    ctx: &Ctx<'_>,
+    plan: &Plan,
+    micrograph: &MicrographSource,
+) -> Result<Array2<f32>, StageError> {
+    let path = ctx.resolve(&micrograph.path);
+    let source = open_image(&path)?;
+    let header = source.header();
+    let expected = (micrograph.width as usize, micrograph.height as usize);
+    if (header.width, header.height) != expected {
+        return Err(StageError::input(
+            format!(
+                "{}: it is {} × {} px, the table says {} × {}",
+                path.display(),
+                header.width,
+                header.height,
+                expected.0,
+                expected.1
+            ),
+            "the file was replaced: import it again",
+        ));
+    }
+    if (micrograph.pixel_size_a / plan.pixel_size_a - 1.0).abs() > PIXEL_TOLERANCE {
+        return Err(StageError::input(
+            format!(
+                "its pixel size is {} Å, that of the others {} Å",
+                micrograph.pixel_size_a, plan.pixel_size_a
+            ),
+            "extract micrographs of another pixel size in a job of their own",
+        ));
+    }
+    let mut image = Array2::zeros((header.height, header.width));
+    let pixels = image.as_slice_mut().expect("a new image should be contiguous");
+    source.read_frame_in_pool(0, pixels)?;
+    check_finite(&path, pixels, header.width, header.height)?;
+    Ok(image)
+}
+
+/// The box `[n, n]` whose centre pixel is the one nearest to (x, y); `None` if it reaches over the border.
+fn cut(image: ArrayView2<'_, f32>, x_px: f64, y_px: f64, n: usize) -> Option<ArrayView2<'_, f32>> {
+    let first = |centre_px: f64, length: usize| -> Option<usize> {
+        let start = centre_px.round() - centre(n) as f64;
+        (start >= 0.0 && start + n as f64 <= length as f64).then_some(start as usize)
+    };
+    let (height, width) = image.dim();
+    let (left, bottom) = (first(x_px, width)?, first(y_px, height)?);
+    Some(image.slice_move(s![bottom..bottom + n, left..left + n]))
+}
+
+/// Downsampled and normalised; `None` if the background is flat.
+fn particle_image(plan: &Plan, pixels: ArrayView2<'_, f32>) -> Option<Array2<f32>> {
+    let mut image = if plan.output_px == plan.box_px {
+        pixels.as_standard_layout().into_owned()
+    } else {
+        resample_box(pixels, plan.output_px)
+    };
+    plan.background.normalise(&mut image, plan.sign).then_some(image)
+}
+
+fn particle_set(
+    ctx: &Ctx<'_>,
+    plan: &Plan,
+    micrographs: &ExposureSet,
+    done: &[(&Target<'_>, &Extracted)],
+) -> ParticleSet {
+    let mut particles = Vec::new();
+    for (target, extracted) in done {
+        let stack_path = ctx.table_path(&stack_name(target.exposure));
+        for (image, &kept) in extracted.kept.iter().enumerate() {
+            particles.push(Particle {
+                id: particles.len() as u64,
+                stack_path: stack_path.clone(),
+                stack_index: image as u32,
+                optics_group: target.exposure.optics_group,
+                pick: target.picks.get(kept as usize).map(|pick| (*pick).clone()),
+                ctf: target.exposure.ctf.as_ref().map(|fit| fit.ctf),
+                pose: None,
+                half: None,
+                log_likelihood: f64::NAN,
+            });
+        }
+    }
+    ParticleSet {
+        optics: micrographs.optics.clone(),
+        box_px: plan.output_px as u32,
+        pixel_size_a: plan.output_pixel_a(),
+        particles,
+    }
+}
