@@ -3,6 +3,7 @@
 //! Stages never start processes, never touch job state and never print: they see only [`Ctx`], and create files only
 //! through it.
 
+pub mod ab_initio;
 pub mod ctx;
 pub mod exposure_files;
 pub mod extract_particles;
@@ -21,6 +22,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &import_movies::ImportMovies,
     &import_micrographs::ImportMicrographs,
     &extract_particles::ExtractParticles,
+    &ab_initio::AbInitio,
 ];
 
 /// The stage of a job type.
