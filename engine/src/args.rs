@@ -57,9 +57,6 @@ pub struct RunArgs {
     /// Ranks that the submission asked for; another number of them is an error
     #[arg(long, value_name = "N", env = "VITREOUS_RANKS")]
     pub ranks: Option<usize>,
-    /// Folder for temporary files on this node [default: $VITREOUS_SCRATCH, then inside the job's folder]
-    #[arg(long, value_name = "DIR", env = "VITREOUS_SCRATCH")]
-    pub scratch: Option<PathBuf>,
 }
 
 /// Processors that can be asked for.
