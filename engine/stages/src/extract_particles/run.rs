@@ -13,7 +13,7 @@ use vitreous_formats::image::check_finite;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::samples::SampleType;
 use vitreous_formats::table::{exposures, particles, picks};
-use vitreous_formats::{FrameSource, open_image};
+use vitreous_formats::open_image;
 use vitreous_jobs::extract_particles::ExtractParticles;
 use vitreous_model::conventions::centre;
 use vitreous_model::exposure::{Exposure, ExposureSet, MicrographSource};

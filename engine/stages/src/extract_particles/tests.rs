@@ -10,7 +10,7 @@ use vitreous_compute::device::Cpu;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::samples::SampleType;
 use vitreous_formats::table::{exposures, particles, picks};
-use vitreous_formats::{FrameSource, open_image};
+use vitreous_formats::open_image;
 use vitreous_model::ctf::CtfParams;
 use vitreous_model::exposure::{CtfFit, Exposure, ExposureSet, MicrographSource, OpticsGroup};
 use vitreous_model::outputs::{Kind, Output};
