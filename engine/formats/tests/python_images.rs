@@ -1,13 +1,13 @@
 //! MRC and TIFF files written here are read by mrcfile and tifffile (PyPI), and theirs here.
 
-#![allow(clippy::disallowed_methods)] // a test of interoperation runs the other program
+#![allow(clippy::disallowed_methods, clippy::print_stdout)] // runs the other program and says when it cannot
 
 use std::path::Path;
 use std::process::Command;
 use vitreous_formats::mrc::{MrcKind, MrcSpec, MrcWriter, read_volume, write_volume};
+use vitreous_formats::open_image;
 use vitreous_formats::samples::SampleType;
 use vitreous_formats::tiff::{Compression, TiffSpec, TiffWriter};
-use vitreous_formats::{FrameSource, open_image};
 
 const WIDTH: usize = 37;
 const HEIGHT: usize = 23;
