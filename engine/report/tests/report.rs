@@ -1,5 +1,7 @@
 //! Reports on disk and as pages.
 
+#![expect(clippy::disallowed_methods, reason = "tests damage files on purpose")]
+
 use vitreous_model::report::{Axis, Figure, Mark, Raster, Report, Series, SeriesStyle, Skipped};
 use vitreous_report::{read, render_html, summary_text, write};
 
