@@ -9,8 +9,10 @@ pub mod exposure_files;
 pub mod extract_particles;
 pub mod import_micrographs;
 pub mod import_movies;
+mod estimate_ctf;
 pub mod items;
 pub mod map_figures;
+mod micrograph;
 pub mod particle_images;
 pub mod stage;
 
@@ -18,14 +20,20 @@ pub use ctx::{Ctx, Input};
 pub use stage::{Stage, StageError};
 
 /// Every stage, in the order of `vitreous_jobs::CATALOG`.
-pub static STAGES: &[&dyn Stage] = &[
-    &import_movies::ImportMovies,
-    &import_micrographs::ImportMicrographs,
-    &extract_particles::ExtractParticles,
-    &ab_initio::AbInitio,
-];
+pub static STAGES: &[&dyn Stage] = &[&import_movies::ImportMovies, &import_micrographs::ImportMicrographs, &estimate_ctf::EstimateCtf, &extract_particles::ExtractParticles, &ab_initio::AbInitio];
 
 /// The stage of a job type.
 pub fn find(name: &str) -> Option<&'static dyn Stage> {
     STAGES.iter().copied().find(|stage| stage.name() == name)
+}
+
+/// The folder of third-party test data, if it is there; a test without it says so and passes.
+#[cfg(test)]
+fn test_data() -> Option<std::path::PathBuf> {
+    #[expect(clippy::disallowed_methods, reason = "tests may look for their data")]
+    let folder = std::env::var("VITREOUS_TESTDATA");
+    if folder.is_err() {
+        println!("skipped: VITREOUS_TESTDATA not set");
+    }
+    folder.ok().map(Into::into)
 }

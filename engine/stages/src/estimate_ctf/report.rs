@@ -1,0 +1,276 @@
+//! What `estimate-ctf` shows: medians, distributions, and spectra with their fits.
+
+use super::curve::{Curve, THRESHOLD};
+use super::rings::SECTORS;
+use super::run::Estimate;
+use serde_json::json;
+use vitreous_jobs::estimate_ctf::EstimateCtf;
+use vitreous_model::exposure::{CtfFit, Exposure};
+use vitreous_model::report::{Axis, Figure, Mark, Raster, Report, Series, SeriesStyle, Skipped};
+
+/// Spectra are shown to a little beyond the fit: this factor on max_resolution.
+const SHOWN_BEYOND: f64 = 0.85;
+/// Bars of a histogram, at most about.
+const BARS: f64 = 24.0;
+/// Exposures with a worse score than this part of the median are named.
+const POOR_SCORE: f64 = 0.4;
+
+/// Indices of the exposures whose spectra are shown: the first, then those with the worst fit resolution.
+pub(super) fn choose(exposures: &[Exposure], most: usize) -> Vec<usize> {
+    let resolution =
+        |index: &usize| exposures[*index].ctf.as_ref().map_or(f64::INFINITY, |fit| fit.fit_resolution_a);
+    let mut rest: Vec<usize> = (1..exposures.len()).collect();
+    rest.sort_by(|a, b| resolution(b).total_cmp(&resolution(a)));
+    (0..exposures.len().min(1)).chain(rest).take(most).collect()
+}
+
+/// The report of all exposures, with figures of those in `shown`.
+pub(super) fn make(
+    exposures: &[Exposure],
+    shown: &[(&str, Estimate)],
+    params: &EstimateCtf,
+    skipped: Vec<Skipped>,
+) -> Report {
+    let fits: Vec<(&str, &CtfFit)> =
+        exposures.iter().filter_map(|e| Some((e.name.as_str(), e.ctf.as_ref()?))).collect();
+    let mut report = Report::new(match fits.len() {
+        1 => "CTF of 1 micrograph".into(),
+        n => format!("CTF of {n} micrographs"),
+    });
+    let median = |value: &dyn Fn(&CtfFit) -> f64| median(fits.iter().map(|(_, fit)| value(fit)).collect());
+    report.number(
+        "fit_resolution_median_A",
+        "Median fit resolution",
+        median(&|fit| fit.fit_resolution_a),
+        "Å",
+    );
+    report.number("defocus_median_A", "Median defocus", median(&mean_defocus), "Å");
+    report.number("astigmatism_median_A", "Median astigmatism", median(&astigmatism), "Å");
+    report.number("score_median", "Median correlation with the fit", median(&|fit| fit.score), "");
+    if params.phase_shift {
+        report.number(
+            "phase_shift_median_deg",
+            "Median phase shift",
+            median(&|fit| fit.ctf.phase_shift.0),
+            "°",
+        );
+    }
+    report.number("exposures", "Micrographs", fits.len() as f64, "");
+    report.number("skipped", "Skipped", skipped.len() as f64, "");
+    report.notes = notes(&fits, params);
+    for (index, (name, estimate)) in shown.iter().enumerate() {
+        report.figures.push(spectrum_figure(index, name, estimate, params));
+        report.figures.push(curve_figure(index, name, &estimate.curve, params));
+    }
+    if fits.len() > 1 {
+        report.figures.extend(distributions(&fits));
+    }
+    let records: Vec<_> = fits.iter().map(|(name, fit)| record(name, fit)).collect();
+    report.data.insert("exposures".into(), records.into());
+    report.skipped = skipped;
+    report
+}
+
+fn mean_defocus(fit: &CtfFit) -> f64 {
+    0.5 * (fit.ctf.defocus_u_a + fit.ctf.defocus_v_a)
+}
+
+fn astigmatism(fit: &CtfFit) -> f64 {
+    fit.ctf.defocus_u_a - fit.ctf.defocus_v_a
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => values[n / 2],
+        n => 0.5 * (values[n / 2 - 1] + values[n / 2]),
+    }
+}
+
+fn record(name: &str, fit: &CtfFit) -> serde_json::Value {
+    json!({
+        "name": name,
+        "defocus_u_A": fit.ctf.defocus_u_a,
+        "defocus_v_A": fit.ctf.defocus_v_a,
+        "astigmatism_angle_deg": fit.ctf.astigmatism_angle.0,
+        "phase_shift_deg": fit.ctf.phase_shift.0,
+        "fit_resolution_A": fit.fit_resolution_a,
+        "score": fit.score,
+    })
+}
+
+/// Warnings: fits at the end of the search range, and scores far under the others'.
+fn notes(fits: &[(&str, &CtfFit)], params: &EstimateCtf) -> Vec<String> {
+    let mut notes = Vec::new();
+    let reach = 0.01 * (params.max_defocus - params.min_defocus);
+    let at_end = |fit: &CtfFit| {
+        let mean = mean_defocus(fit);
+        mean - params.min_defocus < reach || params.max_defocus - mean < reach
+    };
+    let list = |names: Vec<&str>| match names.len() {
+        0..=5 => names.join(", "),
+        n => format!("{} and {} more", names[..5].join(", "), n - 5),
+    };
+    let ended: Vec<&str> = fits.iter().filter(|(_, fit)| at_end(fit)).map(|(name, _)| *name).collect();
+    if !ended.is_empty() {
+        notes.push(format!(
+            "The defocus lies at the end of the range searched ({} to {} Å): {}. Widen min_defocus and max_defocus.",
+            params.min_defocus,
+            params.max_defocus,
+            list(ended)
+        ));
+    }
+    let usual = median(fits.iter().map(|(_, fit)| fit.score).collect());
+    let poor: Vec<&str> =
+        fits.iter().filter(|(_, fit)| fit.score < POOR_SCORE * usual).map(|(n, _)| *n).collect();
+    if !poor.is_empty() {
+        notes.push(format!("The fit is far poorer than the others': {}.", list(poor)));
+    }
+    notes
+}
+
+/// Left half: the spectrum over its background, smoothed; right half: the fitted CTF². Both with equal contrast.
+fn spectrum_figure(index: usize, name: &str, estimate: &Estimate, params: &EstimateCtf) -> Figure {
+    let Estimate { spectrum, cells, fitted, curve } = estimate;
+    let edge_a = spectrum.edge_a();
+    let most = spectrum.tile as isize / 2 - 2;
+    let radius = ((edge_a / (SHOWN_BEYOND * params.max_resolution)).round() as isize).min(most);
+    let width = (2 * radius + 1) as usize;
+    let floor = 0.125 * curve.amplitude.iter().copied().fold(0.0, f64::max);
+    let measured = |qx: isize, qy: isize| {
+        let around = (-1..=1).flat_map(|dy| (-1..=1).map(move |dx| (qx + dx, qy + dy)));
+        let power: f64 = around.map(|(x, y)| spectrum.at(x, y)).sum::<f64>() / 9.0;
+        let ring = ((qx as f64).hypot(qy as f64).round() as usize).min(cells.rings - 1);
+        (power / cells.background[ring] - 1.0) / curve.amplitude[ring].max(floor).max(f64::MIN_POSITIVE)
+    };
+    let model = |qx: isize, qy: isize| {
+        let (x, y) = (qx as f64, qy as f64);
+        2.0 * fitted.ctf.value(x.hypot(y) / edge_a, y.atan2(x)).powi(2) - 1.0
+    };
+    let values: Vec<f32> = (-radius..=radius)
+        .flat_map(|qy| (-radius..=radius).map(move |qx| (qx, qy)))
+        .map(|(qx, qy)| if qx < 0 { measured(qx, qy) } else { model(qx, qy) } as f32)
+        .collect();
+    let centre = radius as f64 + 0.5;
+    let holds = edge_a / curve.fit_resolution_a;
+    let mut marks = vec![Mark::Text { x: 6.0, y: 6.0, text: "measured".into() }];
+    marks.push(Mark::Text { x: centre + 0.62 * radius as f64, y: 6.0, text: "fitted".into() });
+    if holds < 1.3 * radius as f64 {
+        marks.push(Mark::Circle { x: centre, y: centre, radius: holds });
+        let text = format!("{:.1} Å", curve.fit_resolution_a);
+        marks.push(Mark::Text { x: centre + 4.0, y: (centre + holds + 4.0).min(2.0 * centre - 18.0), text });
+    }
+    Figure::Image {
+        id: format!("spectrum_{index}"),
+        title: format!("Power spectrum and fit: {name}"),
+        raster: Raster::from_values(&values, width, -1.6, 1.6),
+        marks,
+        pixel_size_a: None,
+    }
+}
+
+fn curve_figure(index: usize, name: &str, curve: &Curve, params: &EstimateCtf) -> Figure {
+    let highest = 1.0 / (SHOWN_BEYOND * params.max_resolution);
+    let shown: Vec<usize> = (0..curve.frequency.len())
+        .filter(|&i| curve.correlation[i].is_finite() && curve.frequency[i] <= highest)
+        .collect();
+    let x: Vec<f64> = shown.iter().map(|&i| curve.frequency[i]).collect();
+    let of = |values: &[f64]| shown.iter().map(|&i| values[i]).collect::<Vec<f64>>();
+    let mut y = Axis::new("CTF², correlation", "");
+    y.range = Some([-0.5, 1.5]);
+    Figure::Plot {
+        id: format!("curve_{index}"),
+        title: format!(
+            "Average along lines of equal phase ({} sectors), fit to {:.2} Å: {name}",
+            SECTORS, curve.fit_resolution_a
+        ),
+        x: Axis::new("Resolution", "1/Å"),
+        y,
+        series: vec![
+            Series::line("Spectrum", x.clone(), of(&curve.scaled())),
+            Series::line("Fitted CTF²", x.clone(), of(&curve.model)),
+            Series::line("Correlation", x, of(&curve.correlation)),
+        ],
+        levels: vec![THRESHOLD],
+        x_is_resolution: true,
+        equal_axes: false,
+    }
+}
+
+fn distributions(fits: &[(&str, &CtfFit)]) -> [Figure; 3] {
+    let all = |value: fn(&CtfFit) -> f64| fits.iter().map(|(_, fit)| value(fit)).collect::<Vec<f64>>();
+    let defocus = all(mean_defocus);
+    let index: Vec<f64> = (1..=fits.len()).map(|i| i as f64).collect();
+    let plot = |id: &str, title: &str, x: Axis, y: Axis, series: Series| Figure::Plot {
+        id: id.into(),
+        title: title.into(),
+        x,
+        y,
+        series: vec![series],
+        levels: vec![],
+        x_is_resolution: false,
+        equal_axes: false,
+    };
+    let resolution = all(|fit| fit.fit_resolution_a);
+    [
+        plot(
+            "defocus",
+            "Defocus of the micrographs",
+            Axis::new("Mean defocus", "Å"),
+            Axis::new("Micrographs", ""),
+            histogram(&defocus),
+        ),
+        plot(
+            "fit_resolution",
+            "Fit resolution in order of acquisition",
+            Axis::new("Micrograph", ""),
+            Axis::new("Fit resolution", "Å"),
+            Series::points("", index, resolution),
+        ),
+        plot(
+            "astigmatism",
+            "Astigmatism against defocus",
+            Axis::new("Mean defocus", "Å"),
+            Axis::new("Astigmatism", "Å"),
+            Series::points("", defocus, all(astigmatism)),
+        ),
+    ]
+}
+
+/// Counts in bars of a round width.
+fn histogram(values: &[f64]) -> Series {
+    let (low, high) =
+        values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(*v), h.max(*v)));
+    let wanted = ((high - low) / BARS).max(50.0);
+    let decade = 10f64.powf(wanted.log10().floor());
+    let width =
+        [1.0, 2.0, 5.0, 10.0].map(|f| f * decade).into_iter().find(|w| *w >= wanted).unwrap_or(wanted);
+    let first = (low / width).floor();
+    let mut counts = vec![0.0; ((high / width).floor() - first) as usize + 1];
+    let last = counts.len() - 1;
+    values.iter().for_each(|v| counts[(((v / width).floor() - first) as usize).min(last)] += 1.0);
+    let centres = (0..counts.len()).map(|i| (first + i as f64 + 0.5) * width).collect();
+    Series { style: SeriesStyle::Bars, ..Series::line("", centres, counts) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn histograms_count_every_value_in_round_bars() {
+        let series = histogram(&[10_000.0, 10_050.0, 12_000.0, 19_999.0]);
+        assert_eq!(series.y.iter().flatten().sum::<f64>(), 4.0);
+        assert_eq!(series.x[0], 10_250.0);
+        assert_eq!(series.y[0], Some(2.0));
+        assert_eq!(histogram(&[5000.0]).y, [Some(1.0)]);
+    }
+
+    #[test]
+    fn medians() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0]), 2.5);
+        assert!(median(vec![]).is_nan());
+    }
+}
