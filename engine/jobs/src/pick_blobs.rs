@@ -16,7 +16,7 @@ parameters! {
         pub max_diameter: Option<f64> = None, unit "Å";
         /// Smallest distance between two particles; left out, 0.7 of the diameter.
         pub min_distance: Option<f64> = None, unit "Å";
-        /// Peaks must stand so many robust standard deviations above the mean score.
+        /// Peaks must stand so many standard deviations of the noise above its level.
         pub threshold: f64 = 3.0, unit "sd";
         /// Peaks more than so many robust standard deviations above the median peak are contamination.
         pub max_score: f64 = 6.0, unit "sd";
@@ -47,6 +47,8 @@ impl Validate for PickBlobs {
         if let Some(border) = self.border {
             BadParam::unless(border >= 0.0, "border", border, "must not be negative")?;
         }
+        BadParam::unless(self.threshold.is_finite(), "threshold", self.threshold, "must be a finite number")?;
+        BadParam::unless(self.max_picks != Some(0), "max_picks", 0, "must be greater than 0")?;
         microscope::check_positive("max_score", self.max_score)?;
         microscope::check_fraction("max_bad_fraction", self.max_bad_fraction)
     }

@@ -94,22 +94,23 @@ impl Cells {
     }
 }
 
-/// The smooth part of the radial profile: at each ring, a straight line through the logarithms of the neighbouring
-/// rings' medians, weighted by a Gaussian of [`BACKGROUND_WIDTH`] on the axis of squared frequency, where rings of the
-/// CTF have equal widths.
+/// The smooth part of the radial profile: at each ring, a straight line over frequency through the logarithms of the
+/// neighbouring rings' medians, weighted by a Gaussian of [`BACKGROUND_WIDTH`] on the axis of squared frequency, where
+/// rings of the CTF have equal widths.
 fn background(power: &[f64], weight: &[f64], rings: usize, edge_a: f64) -> Vec<f64> {
     let median = |ring: usize| {
         let used = (ring * SECTORS..(ring + 1) * SECTORS).filter(|cell| weight[*cell] > 0.0);
         f64::from(median_of(&mut used.map(|cell| power[cell] as f32).collect::<Vec<f32>>()))
     };
     let logs: Vec<f64> = (0..rings).map(|ring| median(ring).max(f64::MIN_POSITIVE).ln()).collect();
-    let k2 = |ring: usize| (ring as f64 / edge_a).powi(2);
+    let k = |ring: usize| ring as f64 / edge_a;
     let smooth = |at: usize| {
         let (mut w0, mut wx, mut wy, mut wxx, mut wxy) = (0.0, 0.0, 0.0, 0.0, 0.0);
         for ring in INNERMOST.min(rings - 1)..rings {
-            let x = k2(ring) - k2(at);
+            let x = k(ring) - k(at);
+            let apart = k(ring) * k(ring) - k(at) * k(at);
             // a ring covers an interval of k² that grows with its radius
-            let w = (-0.5 * (x / BACKGROUND_WIDTH).powi(2)).exp() * ring as f64;
+            let w = (-0.5 * (apart / BACKGROUND_WIDTH).powi(2)).exp() * ring as f64;
             let y = logs[ring];
             (w0, wx, wy, wxx, wxy) = (w0 + w, wx + w * x, wy + w * y, wxx + w * x * x, wxy + w * x * y);
         }

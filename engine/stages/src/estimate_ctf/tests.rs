@@ -150,7 +150,7 @@ fn synthetic_micrograph(truth: &CtfParams, n: usize, pixel_size_a: f64, seed: u6
         let k = qy.hypot(x as f64) / edge_a;
         *value *= ((-30.0 * k * k).exp() * truth.value(k, qy.atan2(x as f64))) as f32;
     }
-    half.into_pixels() * 60.0 + white() * 80.0 + 1500.0
+    half.into_pixels() * 60.0 + white() * 50.0 + 1500.0
 }
 
 #[test]
