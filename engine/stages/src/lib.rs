@@ -5,11 +5,11 @@
 
 pub mod ab_initio;
 pub mod ctx;
+mod estimate_ctf;
 pub mod exposure_files;
 pub mod extract_particles;
 pub mod import_micrographs;
 pub mod import_movies;
-mod estimate_ctf;
 pub mod items;
 pub mod map_figures;
 mod micrograph;
