@@ -21,7 +21,14 @@ pub use ctx::{Ctx, Input};
 pub use stage::{Stage, StageError};
 
 /// Every stage, in the order of `vitreous_jobs::CATALOG`.
-pub static STAGES: &[&dyn Stage] = &[&import_movies::ImportMovies, &import_micrographs::ImportMicrographs, &estimate_ctf::EstimateCtf, &pick_blobs::PickBlobs, &extract_particles::ExtractParticles, &ab_initio::AbInitio];
+pub static STAGES: &[&dyn Stage] = &[
+    &import_movies::ImportMovies,
+    &import_micrographs::ImportMicrographs,
+    &estimate_ctf::EstimateCtf,
+    &pick_blobs::PickBlobs,
+    &extract_particles::ExtractParticles,
+    &ab_initio::AbInitio,
+];
 
 /// The stage of a job type.
 pub fn find(name: &str) -> Option<&'static dyn Stage> {
