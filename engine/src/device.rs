@@ -2,15 +2,13 @@
 
 use crate::args::DeviceChoice;
 use crate::failure::Failure;
-use vitreous_compute::device::{Cpu, Device};
+use vitreous_compute::device::Cpu;
 use vitreous_model::exit;
 
 /// What was chosen.
 pub struct Chosen {
     /// The device.
     pub device: Cpu,
-    /// Its name for people.
-    pub name: String,
     /// Something the user should know about the choice; may be empty.
     pub remark: String,
 }
@@ -33,7 +31,7 @@ pub fn choose(choice: DeviceChoice, granted_gpus: Option<&str>) -> Result<Chosen
     } else {
         String::new()
     };
-    Ok(Chosen { device: Cpu, name: Cpu.name(), remark })
+    Ok(Chosen { device: Cpu, remark })
 }
 
 #[cfg(test)]

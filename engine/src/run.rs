@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use vitreous_compute::comm::Comm;
+use vitreous_compute::device::Device;
 use vitreous_jobs::JobType;
 use vitreous_model::event::EventKind;
 use vitreous_model::report::Report;
@@ -56,25 +57,50 @@ fn run_on_rank(
     stop: &StopFlag,
     comm: &dyn Comm,
 ) -> Result<(), Failure> {
-    let is_root = comm.rank() == 0;
-    let opened = caught(|| open(args, comm));
-    let (opened, mut outcome) = match opened {
-        Ok((job, attempt, events)) => (Some((job, attempt, Speaker::new(events))), Ok(())),
+    let (job, attempt, events) = match caught(|| open(args, comm)) {
+        Ok(opened) => opened,
+        Err(failure) => return conclude(comm, None, &Speaker::new(None), Err(failure)),
+    };
+    let speaker = Speaker::new(events);
+    // no rank begins before all are ready: later they may wait for each other
+    let (prepared, ready) = match caught(|| Prepared::new(&job, &attempt, args, around)) {
+        Ok(prepared) => (Some(prepared), Ok(())),
         Err(failure) => (None, Err(failure)),
     };
-    let silent = Speaker::new(None);
-    let speaker = opened.as_ref().map_or(&silent, |(_, _, speaker)| speaker);
-    let attempt = opened.as_ref().map(|(_, attempt, _)| attempt.clone());
-    if let Some((job, attempt, speaker)) = &opened {
-        outcome =
-            caught(|| Prepared::new(job, attempt, args, around, comm)?.perform(around, stop, comm, speaker));
-    }
+    let ready = ranks::settle_or_end(comm, ready, {
+        let attempt = attempt.clone();
+        move |failure| tell_in_file(Some(&attempt), failure)
+    });
+    let verdict = match (prepared, ready) {
+        (Some(prepared), Ok(())) => {
+            let outcome = caught(|| prepared.perform(args, around, stop, comm, &speaker));
+            conclude(comm, Some(&attempt), &speaker, outcome)
+        }
+        (_, ready) => ready.inspect_err(|failure| {
+            if comm.rank() == 0 {
+                tell(&speaker, failure);
+            }
+        }),
+    };
+    // the verdict stands whether or not its price can be written down
+    let _ = attempt.write_usage(comm.rank(), crate::usage::of_this_process());
+    verdict
+}
+
+/// Comes to the verdict with the other ranks; rank 0 tells it.
+fn conclude(
+    comm: &dyn Comm,
+    attempt: Option<&AttemptDir>,
+    speaker: &Speaker,
+    outcome: Result<(), Failure>,
+) -> Result<(), Failure> {
+    let is_root = comm.rank() == 0;
     // rank 0 tells its own failure at once: the others may never come
     let told = matches!(&outcome, Err(failure) if is_root && !failure.is_requeue());
     if let (true, Err(failure)) = (told, &outcome) {
         tell(speaker, failure);
     }
-    let last_words = attempt.clone();
+    let last_words = attempt.cloned();
     let verdict =
         ranks::settle_or_end(comm, outcome, move |failure| tell_in_file(last_words.as_ref(), failure));
     if is_root && !told {
@@ -82,10 +108,6 @@ fn run_on_rank(
             Ok(()) => speaker.say(EventKind::Ended { state: "done".into(), message: String::new() }),
             Err(failure) => tell(speaker, failure),
         }
-    }
-    if let Some(attempt) = attempt {
-        // the verdict stands whether or not its price can be written down
-        let _ = attempt.write_usage(comm.rank(), crate::usage::of_this_process());
     }
     verdict
 }
@@ -138,8 +160,19 @@ struct Prepared<'a> {
     stage: &'static dyn Stage,
     params: Value,
     inputs: Vec<ResolvedInput>,
-    grant: Grant,
     chosen: Chosen,
+}
+
+/// The threads of this rank: as many as were granted, in one pool for all of this process.
+fn start_threads(args: &RunArgs, around: &Surroundings<'_>, comm: &dyn Comm) -> Result<Grant, Failure> {
+    let local_ranks = world::ranks_on_host(comm, process::host())
+        .map_err(|error| Failure::new(exit::INTERNAL, format!("{error:#}")))?;
+    let grant = Limits::of_this_process(args.threads, around.variable, local_ranks).grant();
+    let started = rayon::ThreadPoolBuilder::new().num_threads(grant.threads).build_global();
+    started.map_err(|error| {
+        Failure::new(exit::INTERNAL, format!("cannot start {} threads: {error}", grant.threads))
+    })?;
+    Ok(grant)
 }
 
 impl<'a> Prepared<'a> {
@@ -149,7 +182,6 @@ impl<'a> Prepared<'a> {
         attempt: &'a AttemptDir,
         args: &RunArgs,
         around: &Surroundings<'_>,
-        comm: &dyn Comm,
     ) -> Result<Self, Failure> {
         let name = job.spec().job_type.clone();
         let unknown = || {
@@ -165,27 +197,23 @@ impl<'a> Prepared<'a> {
         let params = job_type.check(&given)?;
         let inputs = job.resolve_inputs()?;
         check_slots(job_type, &inputs)?;
-        let local_ranks = world::ranks_on_host(comm, process::host())
-            .map_err(|error| Failure::new(exit::INTERNAL, format!("{error:#}")))?;
-        let grant = Limits::of_this_process(args.threads, around.variable, local_ranks).grant();
-        rayon::ThreadPoolBuilder::new().num_threads(grant.threads).build_global().map_err(|error| {
-            Failure::new(exit::INTERNAL, format!("cannot start {} threads: {error}", grant.threads))
-        })?;
         let chosen = device::choose(args.device, (around.variable)("CUDA_VISIBLE_DEVICES").as_deref())?;
         let stage = vitreous_stages::find(&name).ok_or_else(unknown)?;
-        Ok(Self { job, attempt, stage, params, inputs, grant, chosen })
+        Ok(Self { job, attempt, stage, params, inputs, chosen })
     }
 
     /// Does the job on this rank; rank 0 writes report and outputs.
     fn perform(
         &self,
+        args: &RunArgs,
         around: &Surroundings<'_>,
         stop: &StopFlag,
         comm: &dyn Comm,
         speaker: &Speaker,
     ) -> Result<(), Failure> {
+        let grant = start_threads(args, around, comm)?;
         if comm.rank() == 0 {
-            self.announce(around, comm, speaker)?;
+            self.announce(around, comm, &grant, speaker)?;
         }
         let event = |kind| speaker.say(kind);
         let stop = || stop.is_set();
@@ -193,7 +221,7 @@ impl<'a> Prepared<'a> {
             Ctx::new(self.job.path(), self.job.project_root(), &self.chosen.device, comm, &event, &stop);
         ctx.job = self.job.number().to_string();
         ctx.params = self.params.clone();
-        ctx.threads = self.grant.threads;
+        ctx.threads = grant.threads;
         for input in &self.inputs {
             ctx.inputs.entry(input.slot.clone()).or_default().push(stage_input(input));
         }
@@ -205,8 +233,14 @@ impl<'a> Prepared<'a> {
     }
 
     /// Writes `effective.json` and says that the job runs.
-    fn announce(&self, around: &Surroundings<'_>, comm: &dyn Comm, speaker: &Speaker) -> Result<(), Failure> {
-        let (ranks, threads) = (comm.size() as u32, self.grant.threads as u32);
+    fn announce(
+        &self,
+        around: &Surroundings<'_>,
+        comm: &dyn Comm,
+        grant: &Grant,
+        speaker: &Speaker,
+    ) -> Result<(), Failure> {
+        let (ranks, threads) = (comm.size() as u32, grant.threads as u32);
         let mut inputs = BTreeMap::new();
         for input in &self.inputs {
             inputs.entry(input.slot.clone()).or_insert_with(Vec::new).push(input.record());
@@ -221,7 +255,7 @@ impl<'a> Prepared<'a> {
             inputs,
             versions: crate::version::versions(),
             host: process::host().into(),
-            device: self.chosen.name.clone(),
+            device: self.chosen.device.name(),
             ranks,
             threads,
             command_line: around.command_line.clone(),
@@ -232,7 +266,7 @@ impl<'a> Prepared<'a> {
             pid: std::process::id(),
             ranks,
             threads,
-            device: self.chosen.name.clone(),
+            device: self.chosen.device.name(),
         });
         if !self.chosen.remark.is_empty() {
             speaker.say(EventKind::Message { text: self.chosen.remark.clone() });
