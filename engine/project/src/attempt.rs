@@ -124,6 +124,19 @@ pub struct Submission {
     pub recovered: bool,
 }
 
+/// `refused.json`: the scheduler did not take it; nothing has started and nothing will.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Version of the layout.
+    pub schema: u32,
+    /// The attempt.
+    pub uuid: Uuid,
+    /// When, for people.
+    pub unix_s: f64,
+    /// What the scheduler said.
+    pub message: String,
+}
+
 /// `exit.json`: how the script ended, written by its trap. Absent after SIGKILL, which is normal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Exit {
@@ -227,6 +240,22 @@ impl AttemptDir {
     /// As [`atomic::read_json`].
     pub fn submission(&self) -> Result<Option<Submission>, ProjectError> {
         atomic::read_json(&self.file("submission.json"))
+    }
+
+    /// Writes `refused.json`.
+    ///
+    /// # Errors
+    /// [`ProjectError::Io`].
+    pub fn write_refusal(&self, refusal: &Refusal) -> Result<(), ProjectError> {
+        atomic::write_json(&self.file("refused.json"), refusal)
+    }
+
+    /// `refused.json`.
+    ///
+    /// # Errors
+    /// As [`atomic::read_json`].
+    pub fn refusal(&self) -> Result<Option<Refusal>, ProjectError> {
+        atomic::read_json(&self.file("refused.json"))
     }
 
     /// `exit.json`.

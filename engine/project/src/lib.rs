@@ -16,6 +16,7 @@
 //!       intent.json             Intent: written before the launch, once
 //!       submit.sh               the rendered script
 //!       submission.json         Submission: the scheduler's answer
+//!       refused.json            Refusal: the scheduler did not take it
 //!       claim/                  made by the script's first line; a second start of the same attempt stops there
 //!       events.jsonl            model::event::Event a line, written by the engine
 //!       exit.json               Exit, written by the script's trap
@@ -46,11 +47,14 @@ pub mod lineage;
 pub mod names;
 pub mod process;
 pub mod project;
+pub mod retry;
 pub mod state;
 
-pub use attempt::{AttemptDir, Cancel, Exit, Intent, Request, Requester, Submission, Usage};
+pub use allocate::NewJob;
+pub use attempt::{AttemptDir, Cancel, Exit, Intent, Refusal, Request, Requester, Submission, Usage};
 pub use error::ProjectError;
 pub use events::EventWriter;
+pub use events::Progress;
 pub use job::{Effective, JobDir, JobSpec, ResolvedInput, ResourceOverrides, RetryPolicy};
 pub use names::{InputRef, JobNumber};
 pub use project::{Microscope, Project, ProjectFile};

@@ -230,6 +230,8 @@ pub struct Evidence {
     pub author: Option<Liveness>,
     /// Its submission.
     pub submission: Option<Submission>,
+    /// The scheduler did not take it, in its words.
+    pub refused: Option<String>,
     /// Its script has begun.
     pub claimed: bool,
     /// Its exit record, if it is of this very attempt.
@@ -284,6 +286,9 @@ impl Evidence {
         evidence.intent = dir.intent()?;
         evidence.author = evidence.intent.as_ref().map(|intent| intent.author.liveness());
         evidence.submission = dir.submission()?;
+        if evidence.submission.is_none() && evidence.intent.is_some() {
+            evidence.refused = dir.refusal()?.map(|refusal| refusal.message);
+        }
         evidence.claimed = dir.is_claimed();
         evidence.read_end(job)?;
         Ok(evidence)
@@ -310,7 +315,7 @@ impl Evidence {
 
     /// The scheduler must be asked: the attempt was launched, perhaps, and has left no exit record.
     pub fn needs_scheduler(&self) -> bool {
-        self.intent.is_some() && self.exit.is_none()
+        self.intent.is_some() && self.exit.is_none() && self.refused.is_none()
     }
 
     /// A launch that its author did not live to finish.
@@ -334,6 +339,9 @@ impl Evidence {
                 None => status(State::Waiting, None, ""),
             };
         };
+        if let Some(message) = &self.refused {
+            return status(State::Failed, Some(Reason::Refused), message);
+        }
         let stopping = if self.cancel.is_some() { "told to stop" } else { "" };
         let begun = if self.claimed { State::Running } else { State::Queued };
         match seen {
@@ -508,6 +516,11 @@ mod tests {
             (Evidence { ended: said("failed"), ..e() }, Seen::Gone, "failed (exit 1)"),
             (Evidence { ended: said("requeue"), ..e() }, Seen::Gone, "failed (requeue)"),
             (Evidence { cancel: cancel(Requester::User), ..e() }, Seen::Gone, "cancelled"),
+            (
+                Evidence { refused: Some("bad queue".into()), ..unclaimed() },
+                Seen::NotAsked,
+                "failed (refused)",
+            ),
             (e(), Seen::Ended(Some(Reason::Timeout)), "failed (timeout)"),
             (Evidence { has_outputs: true, ..e() }, Seen::Ended(None), "done"),
             (unclaimed(), Seen::Gone, "lost (launch-cut-short)"),
