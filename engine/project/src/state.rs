@@ -238,6 +238,8 @@ pub struct Evidence {
     pub exit: Option<Exit>,
     /// `outputs.json` is there.
     pub has_outputs: bool,
+    /// A fence was put up before it had begun and taken down when it was seen to have begun.
+    pub fence_withdrawn: bool,
     /// The engine's last word: state and message.
     pub ended: Option<(String, String)>,
     /// Where the engine stands.
@@ -305,6 +307,7 @@ impl Evidence {
         // a record of another attempt, e.g. in a folder copied by hand, is no evidence
         self.exit = dir.exit()?.filter(|exit| uuid.is_none_or(|uuid| uuid == exit.uuid));
         self.has_outputs = job.file("outputs.json").is_file();
+        self.fence_withdrawn = self.exit.is_some() && dir.file("cancel-withdrawn.json").is_file();
         if self.exit.as_ref().is_none_or(|exit| exit.code != 0) && (self.claimed || self.exit.is_some()) {
             let last = dir.last_events()?;
             self.ended = events::ended(&last);
@@ -374,6 +377,11 @@ impl Evidence {
         }
         if self.cancel.is_some() {
             return self.cancelled();
+        }
+        if self.fence_withdrawn && self.progress.is_none() {
+            // it stopped at the fence before that was taken down
+            let note = "its launch was cut short and fenced off".into();
+            return Status { state: State::Lost, reason: Some(Reason::LaunchCutShort), attempt, note };
         }
         if well {
             return Status { state: State::Failed, reason: Some(Reason::NoOutputs), attempt, note: message };

@@ -1,0 +1,141 @@
+//! `vitreous cancel`: stops jobs, and makes sure that they have stopped.
+
+use crate::board::{Board, Judged};
+use crate::context::{Context, remark};
+use crate::failure::{Failure, Outcome};
+use crate::tell;
+use std::time::{Duration, Instant};
+use vitreous_model::exit;
+use vitreous_project::{Cancel, JobNumber, Project, Requester, State};
+use vitreous_schedulers::{JobId, Stop};
+
+pub const ABOUT: &str = "Stop jobs and make sure that they have stopped";
+pub const EXAMPLES: &str = "  vitreous cancel J4\n  vitreous cancel --all";
+
+/// Time between two looks at jobs that are to stop.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Time for a killed process to disappear.
+const LAST_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Arguments of `cancel`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The jobs
+    #[arg(value_name = "JOB", required_unless_present = "all")]
+    jobs: Vec<JobNumber>,
+    /// Every job that waits, is queued or runs
+    #[arg(long, conflicts_with = "jobs")]
+    all: bool,
+    /// Seconds a job is given to save its work before it is killed
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    grace: u64,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub fn run(context: &mut Context<'_>, args: &Arguments) -> Outcome<i32> {
+    let project = context.open_project()?;
+    let board = Board::look(&project, context.shell)?;
+    for wanted in &args.jobs {
+        if board.get(*wanted).is_none() {
+            project.job(*wanted)?;
+        }
+    }
+    let is_wanted = |job: &&Judged| args.all || args.jobs.contains(&job.summary.job);
+    let is_under_way = |job: &&Judged| !job.status.state.is_final() && job.status.state != State::Created;
+    let jobs: Vec<&Judged> = board.jobs.iter().filter(is_wanted).filter(is_under_way).collect();
+    for job in board.jobs.iter().filter(is_wanted).filter(|job| !is_under_way(job) && !args.all) {
+        remark(format!("{}; nothing to cancel", tell::one_line(job)));
+    }
+    let numbers: Vec<JobNumber> = jobs.iter().map(|job| job.summary.job).collect();
+    if args.dry_run {
+        for job in &jobs {
+            context
+                .screen
+                .result(&tell::JobLine::new(job), || format!("would cancel {}", tell::one_line(job)))?;
+        }
+        return Ok(exit::OK);
+    }
+    // all are marked before the first is stopped, so that none is launched in the place of another
+    for job in &jobs {
+        mark(job)?;
+    }
+    stop(context, &project, &numbers, Duration::from_secs(args.grace))?;
+    let board = Board::look(&project, context.shell)?;
+    let mut stopped = true;
+    for job in numbers.iter().filter_map(|number| board.get(*number)) {
+        stopped &= job.settled;
+        context.screen.result(&tell::JobLine::new(job), || tell::one_line(job))?;
+    }
+    if stopped {
+        return Ok(exit::OK);
+    }
+    Err(Failure::scheduler("some jobs have not stopped")
+        .hint("they are marked: repeat the command on the host where they run"))
+}
+
+/// Writes the cancellation of the newest attempt; of the next one too, where that is about to be asked for.
+fn mark(job: &Judged) -> Outcome {
+    let Some(open) = &job.open else { return Ok(()) };
+    let attempt = open.evidence.attempt;
+    if let Some(next) = &job.next {
+        open.dir.request(attempt + 1, next)?;
+        open.dir.cancel(attempt + 1, &Cancel::new(Requester::User))?;
+        return Ok(());
+    }
+    open.dir.cancel(attempt, &Cancel::new(Requester::User))?;
+    Ok(())
+}
+
+/// Asks, waits, kills, waits.
+fn stop(context: &Context<'_>, project: &Project, jobs: &[JobNumber], grace: Duration) -> Outcome {
+    for (how, patience) in [(Stop::Ask, grace), (Stop::Kill, LAST_PATIENCE)] {
+        let started = Instant::now();
+        let mut asked = Vec::new();
+        loop {
+            let board = Board::look(project, context.shell)?;
+            let going = |number: &&JobNumber| board.get(**number).is_some_and(|job| !job.settled);
+            let going: Vec<&Judged> =
+                jobs.iter().filter(going).filter_map(|number| board.get(*number)).collect();
+            if going.is_empty() {
+                return Ok(());
+            }
+            // one that was just being launched shows its id only now
+            let fresh: Vec<&Judged> =
+                going.into_iter().filter(|job| !asked.contains(&job.summary.job)).collect();
+            asked.extend(send(context, &fresh, how));
+            if started.elapsed() >= patience {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+    Ok(())
+}
+
+/// Sends the order to the jobs' schedulers; those that were reached.
+fn send(context: &Context<'_>, jobs: &[&Judged], how: Stop) -> Vec<JobNumber> {
+    let mut reached = Vec::new();
+    for scheduler in vitreous_schedulers::SCHEDULERS {
+        let ids: Vec<(JobNumber, JobId)> = jobs
+            .iter()
+            .filter_map(|job| {
+                let evidence = &job.open.as_ref()?.evidence;
+                let is_its = evidence.intent.as_ref()?.scheduler == scheduler.name();
+                let id = job.recovered.clone().or(Some(JobId(evidence.submission.as_ref()?.job_id.clone())));
+                id.filter(|_| is_its).map(|id| (job.summary.job, id))
+            })
+            .collect();
+        if ids.is_empty() {
+            continue;
+        }
+        let (numbers, ids): (Vec<_>, Vec<_>) = ids.into_iter().unzip();
+        match context.shell.run(&scheduler.cancel(&ids, how)) {
+            Ok(answer) if answer.code == 0 => reached.extend(numbers),
+            Ok(answer) => remark(format!("{}: {}", scheduler.name(), answer.stderr.trim())),
+            Err(error) => remark(error.to_string()),
+        }
+    }
+    reached
+}

@@ -1,0 +1,243 @@
+//! Making a job from what was asked for: inputs are found, parameters checked, paths made fit to travel.
+
+use crate::context::Context;
+use crate::failure::{Failure, Outcome};
+use crate::plan;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+use vitreous_jobs::{JobType, Slot};
+use vitreous_model::params::Form;
+use vitreous_project::job::{ResourceOverrides, RetryPolicy};
+use vitreous_project::{InputRef, JobNumber, NewJob, Project, Request, Requester, lineage};
+
+/// A job as a user asks for it.
+#[derive(Debug, Clone, Default)]
+pub struct Wish {
+    /// Job type.
+    pub job_type: String,
+    /// A word for people.
+    pub title: String,
+    /// Input slot → `J1` or `J1.movies`.
+    pub inputs: BTreeMap<String, Vec<String>>,
+    /// Jobs to fill the remaining required slots from.
+    pub from: Vec<String>,
+    /// Parameters as given.
+    pub params: Map<String, Value>,
+    /// Lane; absent: the project's default.
+    pub lane: Option<String>,
+    /// Resources the user insists on.
+    pub resources: ResourceOverrides,
+    /// Times it is run again by itself; absent: as the lane or the project says.
+    pub retry: Option<u32>,
+}
+
+/// Completes and checks a wish. `base` is the folder that relative paths in it start from.
+///
+/// # Errors
+/// An unknown job type, a bad parameter, an input that cannot be had, a file that is not there.
+pub fn job(context: &Context<'_>, project: &Project, wish: Wish, base: &Path) -> Outcome<NewJob> {
+    let job_type = plan::find_type(&wish.job_type)?;
+    let mut params = wish.params;
+    let sources = settle_paths(job_type, &mut params, project.root(), base)?;
+    fill_from_microscope(job_type, &mut params, project);
+    let effective = job_type.check(&Value::Object(params.clone()))?;
+    let inputs = find_inputs(project, job_type, wish.inputs, &wish.from)?;
+    let lane_name = wish.lane.unwrap_or_else(|| project.file().defaults.lane.clone());
+    let lane = crate::lanes::find(context, Some(project), &lane_name)?;
+    let times = wish.retry.or(lane.lane.retry).unwrap_or(project.file().defaults.retry);
+    let fingerprint = lineage::fingerprint(project, job_type.name(), &effective, &inputs, &sources)?;
+    Ok(NewJob {
+        job_type: job_type.name().into(),
+        title: wish.title,
+        inputs,
+        params,
+        lane: lane_name,
+        resources: wish.resources,
+        retry: RetryPolicy::times(times),
+        fingerprint,
+    })
+}
+
+/// The request of a person, with the environment its job needs.
+pub fn request(context: &Context<'_>, why: &str) -> Request {
+    Request { environment: context.environment.clone(), ..Request::new(Requester::User, why) }
+}
+
+/// Paths inside the project become relative to it, so that it can be moved; others absolute. Returns what the files
+/// are now: path, size and modification time of each.
+fn settle_paths(
+    job_type: &dyn JobType,
+    params: &mut Map<String, Value>,
+    root: &Path,
+    base: &Path,
+) -> Outcome<Vec<String>> {
+    let mut sources = Vec::new();
+    for field in job_type.fields().iter().filter(|field| field.form == Form::Path) {
+        let Some(Value::String(given)) = params.get(field.key) else { continue };
+        let absolute = tidy(&base.join(given));
+        let found = matching_files(&absolute);
+        if found.is_empty() {
+            return Err(Failure::input(format!("`{}`: no file matches `{}`", field.key, absolute.display()))
+                .hint(
+                    "relative paths start from the working directory, in a pipeline from its file's folder",
+                ));
+        }
+        sources.extend(found.iter().filter_map(|path| described(path, root)));
+        let kept = absolute.strip_prefix(root).unwrap_or(&absolute).to_string_lossy().into_owned();
+        params.insert(field.key.into(), Value::String(kept));
+    }
+    Ok(sources)
+}
+
+/// A path without `.` and `..`; links are not followed, so that data linked into a project stays in it.
+fn tidy(path: &Path) -> PathBuf {
+    let mut tidy = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => drop(tidy.pop()),
+            other => tidy.push(other),
+        }
+    }
+    tidy
+}
+
+/// The file of that name, or all that match it as a pattern, sorted.
+fn matching_files(path: &Path) -> Vec<PathBuf> {
+    if path.exists() {
+        return vec![path.into()];
+    }
+    let paths = glob::glob(&path.to_string_lossy()).map(|paths| paths.flatten().collect());
+    paths.unwrap_or_default()
+}
+
+/// `PATH SIZE MTIME`, the path relative to the project where it lies inside.
+fn described(path: &Path, root: &Path) -> Option<String> {
+    let meta = std::fs::metadata(path).ok()?;
+    let name = path.strip_prefix(root).unwrap_or(path).display().to_string();
+    Some(format!("{name} {} {}.{:09}", meta.len(), meta.mtime(), meta.mtime_nsec()))
+}
+
+/// Job types whose `pixel_size` is that of the project's movies; elsewhere it is that of some other file.
+const OF_MOVIES: [&str; 3] = ["import-movies", "import-micrographs", "simulate"];
+
+/// The project's microscope stands in for what was not given, and is written down with the job.
+fn fill_from_microscope(job_type: &dyn JobType, params: &mut Map<String, Value>, project: &Project) {
+    let microscope = project.file().microscope;
+    for (key, value) in [
+        ("pixel_size", microscope.pixel_size_a.filter(|_| OF_MOVIES.contains(&job_type.name()))),
+        ("voltage", microscope.voltage_kv),
+        ("cs", microscope.cs_mm),
+        ("amplitude_contrast", microscope.amplitude_contrast),
+    ] {
+        let is_known = job_type.fields().iter().any(|field| field.key == key);
+        let is_given = params.get(key).is_some_and(|value| !value.is_null());
+        if let (true, false, Some(value)) = (is_known, is_given, value) {
+            params.insert(key.into(), value.into());
+        }
+    }
+}
+
+/// Fills the input slots: those named one by one, then required ones that are still empty from the jobs in `from`.
+fn find_inputs(
+    project: &Project,
+    job_type: &dyn JobType,
+    named: BTreeMap<String, Vec<String>>,
+    from: &[String],
+) -> Outcome<BTreeMap<String, Vec<InputRef>>> {
+    let mut inputs: BTreeMap<String, Vec<InputRef>> = BTreeMap::new();
+    for (name, refs) in named {
+        let slot = job_type.inputs().iter().find(|slot| slot.name == name).ok_or_else(|| {
+            Failure::usage(format!("{} has no input `{name}`", job_type.name()))
+                .hint(format!("`vitreous params {}` shows its inputs", job_type.name()))
+        })?;
+        let found: Outcome<Vec<InputRef>> =
+            refs.iter().map(|given| find_output(project, slot, given)).collect();
+        inputs.insert(name, found?);
+    }
+    for slot in job_type.inputs().iter().filter(|slot| slot.required) {
+        if inputs.contains_key(slot.name) {
+            continue;
+        }
+        let found = from.iter().find_map(|given| find_output(project, slot, given).ok());
+        let found = found.ok_or_else(|| missing_input(job_type, slot, from))?;
+        inputs.insert(slot.name.into(), vec![found]);
+    }
+    Ok(inputs)
+}
+
+fn missing_input(job_type: &dyn JobType, slot: &Slot, from: &[String]) -> Failure {
+    let name = slot.name;
+    if from.is_empty() {
+        return Failure::usage(format!(
+            "{} needs {}: input `{name}` is not given",
+            job_type.name(),
+            slot.kind.name()
+        ))
+        .hint(format!(
+            "name a job that has {}: `--{} J1`",
+            slot.kind.name(),
+            name.replace('_', "-")
+        ));
+    }
+    let from = from.join(", ");
+    Failure::input(format!("{from} offers no {} for input `{name}` of {}", slot.kind.name(), job_type.name()))
+        .hint(format!("`vitreous show {from}` lists what it offers"))
+}
+
+/// The output that `J1` or `J1.movies` means for a slot: the one named, else the one of the slot's name, else the only
+/// one of its kind.
+fn find_output(project: &Project, slot: &Slot, given: &str) -> Outcome<InputRef> {
+    let (job, output) = match given.split_once('.') {
+        Some((job, output)) => (job, Some(output)),
+        None => (given, None),
+    };
+    let job: JobNumber = job.parse()?;
+    let parent = project.job(job)?;
+    let parent_type = plan::find_type(&parent.spec().job_type)?;
+    // what a finished parent really made; what its type promises otherwise
+    let offered: Vec<(String, vitreous_model::outputs::Kind)> = match parent.outputs()? {
+        Some(made) => made.outputs.into_iter().map(|output| (output.slot, output.kind)).collect(),
+        None => parent_type.outputs().iter().map(|slot| (slot.name.to_string(), slot.kind)).collect(),
+    };
+    let list = || {
+        offered.iter().map(|(name, kind)| format!("{name} ({})", kind.name())).collect::<Vec<_>>().join(", ")
+    };
+    let no_such = |what: String| Failure::input(format!("{job} {what}; it offers {}", list()));
+    if let Some(output) = output {
+        return match offered.iter().find(|(name, _)| name == output) {
+            Some((_, kind)) if *kind == slot.kind => Ok(InputRef { job, slot: output.into() }),
+            Some((_, kind)) => Err(no_such(format!(
+                "offers {} as `{output}`, but input `{}` takes {}",
+                kind.name(),
+                slot.name,
+                slot.kind.name()
+            ))),
+            None => Err(no_such(format!("has no output `{output}`"))),
+        };
+    }
+    let fitting: Vec<&String> =
+        offered.iter().filter(|(_, kind)| *kind == slot.kind).map(|(name, _)| name).collect();
+    let chosen = match fitting.as_slice() {
+        [] => return Err(no_such(format!("offers no {}", slot.kind.name()))),
+        [only] => only,
+        several => *several.iter().find(|name| **name == slot.name).ok_or_else(|| {
+            no_such(format!("offers several {}", slot.kind.name()))
+                .hint(format!("say which: `{job}.{}`", several.first().map_or("", |name| name.as_str())))
+        })?,
+    };
+    Ok(InputRef { job, slot: chosen.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_tidied_without_following_links() {
+        assert_eq!(tidy(Path::new("/em/T20S/raw/./../gain.mrc")), Path::new("/em/T20S/gain.mrc"));
+        assert_eq!(tidy(Path::new("/em/../../x")), Path::new("/x"));
+    }
+}
