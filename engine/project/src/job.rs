@@ -60,7 +60,7 @@ pub struct RetryPolicy {
     /// At most so many times after a request by a person.
     pub times: u32,
     /// For these reasons, by the names of [`crate::Reason::kind`].
-    pub on: Vec<String>,
+    pub reasons: Vec<String>,
     /// After `out-of-memory`, memory is multiplied by this.
     pub mem_factor: f64,
     /// After `timeout`, wall time is multiplied by this.
@@ -69,8 +69,8 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        let on = ["out-of-memory", "timeout", "node-failure", "preempted", "signal", "lost"];
-        Self { times: 0, on: on.map(String::from).to_vec(), mem_factor: 1.5, time_factor: 2.0 }
+        let reasons = ["out-of-memory", "timeout", "node-failure", "preempted", "signal", "lost"];
+        Self { times: 0, reasons: reasons.map(String::from).to_vec(), mem_factor: 1.5, time_factor: 2.0 }
     }
 }
 

@@ -61,7 +61,7 @@ fn decide(policy: &RetryPolicy, evidence: &Evidence, status: &Status, tried: Tri
         (None, State::Lost) => "lost",
         (None, _) => return None,
     };
-    if tried.by_policy >= policy.times || !policy.on.iter().any(|on| on == kind) {
+    if tried.by_policy >= policy.times || !policy.reasons.iter().any(|reason| reason == kind) {
         return None;
     }
     let why = format!("{kind}: try {} of {}", tried.by_policy + 2, policy.times + 1);
