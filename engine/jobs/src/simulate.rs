@@ -38,8 +38,12 @@ parameters! {
         pub product: Product = Product::Movies;
         /// Rotate the model so that the axes of this group lie where the conventions put them.
         pub symmetry: PointGroup = PointGroup::C1;
-        /// Added to every atom's B-factor.
+        /// Biological assembly of the model to build, by its number; left out, the atoms as deposited.
+        pub assembly: String = String::new();
+        /// B-factor of every atom.
         pub bfactor: f64 = 40.0, unit "Å²";
+        /// Add each atom's deposited B-factor.
+        pub deposited_bfactors: bool = false;
         /// Movies to make.
         pub movies: u32 = 20;
         /// Particles per movie; they do not overlap, so fewer may fit.
@@ -80,7 +84,8 @@ parameters! {
         pub local_motion: f64 = 5.0, unit "Å";
         /// Largest displacement of a particle image from its box centre, along x and y.
         pub shift: f64 = 5.0, unit "Å";
-        /// Density contrast of the ice background, relative to the protein's.
+        /// Structure of the ice: its projected potential from pixel to pixel, relative to the particle's, both as root
+        /// mean square. It gives micrographs their Thon rings.
         pub ice: f64 = 0.3;
         /// Relative spread of the gain from pixel to pixel; 0 writes no gain reference.
         pub gain_spread: f64 = 0.05;

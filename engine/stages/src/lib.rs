@@ -15,6 +15,7 @@ pub mod map_figures;
 mod micrograph;
 pub mod particle_images;
 mod pick_blobs;
+mod simulate;
 pub mod stage;
 
 pub use ctx::{Ctx, Input};
@@ -28,6 +29,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &pick_blobs::PickBlobs,
     &extract_particles::ExtractParticles,
     &ab_initio::AbInitio,
+    &simulate::Simulate,
 ];
 
 /// The stage of a job type.

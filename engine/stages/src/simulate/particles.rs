@@ -1,0 +1,103 @@
+//! Particle images: stacks of up to a thousand, one item of work each, then the tables.
+
+use super::movies::write_images;
+use super::potential::Potential;
+use super::run::Microscope;
+use super::specimen::Specimen;
+use super::stacks::{ImageSetup, ImageTruth};
+use crate::items::{Item, Outcome, for_each_item};
+use crate::{Ctx, StageError};
+use ndarray::Array2;
+use rayon::prelude::*;
+use vitreous_formats::table;
+use vitreous_jobs::simulate::Simulate;
+use vitreous_model::outputs::{Kind, Output};
+use vitreous_model::particle::{Particle, ParticleSet};
+use vitreous_model::report::Report;
+
+const PARTICLES: &str = "particles.h5";
+const TRUTH: &str = "truth.h5";
+/// Images of a stack.
+const STACK: usize = 1000;
+/// Images in the report.
+pub(super) const SHOWN: usize = 12;
+
+pub(super) fn simulate(
+    ctx: &Ctx<'_>,
+    params: &Simulate,
+    microscope: &Microscope,
+    specimen: &Specimen,
+) -> Result<(Report, Vec<Output>), StageError> {
+    let potential = Potential::new(specimen, params.box_size as usize, microscope.pixel_a);
+    let setup = ImageSetup {
+        potential: &potential,
+        pixel_a: microscope.pixel_a,
+        defocus_a: [params.min_defocus, params.max_defocus, params.max_astigmatism],
+        optics: microscope.optics,
+        shift_a: params.shift,
+        seed: params.seed,
+    };
+    let count = params.particles as usize;
+    let scale = (params.snr / setup.signal_variance(count as u64)).sqrt();
+    let fingerprint = ctx.params.to_string();
+    let stack = |i: usize| Item { name: format!("stack_{:04}", i + 1), fingerprint: fingerprint.clone() };
+    let items: Vec<Item> = (0..count.div_ceil(STACK)).map(stack).collect();
+    let file = |item: &Item| format!("stacks/{}.mrcs", item.name);
+    let outcomes = for_each_item(ctx, "stacks", &items, 0.0, |i| {
+        let range = i * STACK..((i + 1) * STACK).min(count);
+        let make = |index: usize| {
+            let truth = setup.truth(index as u64);
+            (truth, setup.image(index as u64, &truth, scale))
+        };
+        let made: Vec<(ImageTruth, Array2<f32>)> = range.into_par_iter().map(make).collect();
+        let images = made.iter().map(|(_, image)| image);
+        ctx.create_at_path(&file(&items[i]), |path| write_images(path, images, microscope.pixel_a))?;
+        Ok(made.iter().map(|(truth, _)| *truth).collect::<Vec<ImageTruth>>())
+    })?;
+    if !ctx.is_root() {
+        return Ok((Report::new("Simulated particles"), Vec::new()));
+    }
+    let mut particles = Vec::with_capacity(count);
+    for (item, outcome) in items.iter().zip(outcomes) {
+        let Outcome::Done(truths) = outcome else { continue };
+        let stack_path = ctx.table_path(&file(item));
+        particles.extend(truths.iter().enumerate().map(|(i, truth)| Particle {
+            id: 0,
+            stack_path: stack_path.clone(),
+            stack_index: i as u32,
+            optics_group: 1,
+            pick: None,
+            ctf: Some(truth.ctf),
+            pose: Some(truth.pose),
+            half: None,
+            log_likelihood: f64::NAN,
+        }));
+    }
+    particles.iter_mut().enumerate().for_each(|(i, particle)| particle.id = i as u64);
+    let truth = ParticleSet {
+        optics: vec![microscope.optics_group()],
+        box_px: params.box_size,
+        pixel_size_a: microscope.pixel_a,
+        particles,
+    };
+    let outputs = write_tables(ctx, &truth)?;
+    let shown: Vec<ImageTruth> = (0..SHOWN.min(count)).map(|i| setup.truth(i as u64)).collect();
+    let noisy = shown.iter().enumerate().map(|(i, truth)| setup.image(i as u64, truth, scale)).collect();
+    let clean = shown.iter().map(|truth| setup.signal(truth)).collect();
+    let report = super::report::particles(params, &truth, noisy, clean, potential.radial_error());
+    Ok((report, outputs))
+}
+
+/// The truth, and the same particles as a microscope gives them: without poses.
+fn write_tables(ctx: &Ctx<'_>, truth: &ParticleSet) -> Result<Vec<Output>, StageError> {
+    ctx.create_at_path(TRUTH, |path| table::particles::write(path, truth))?;
+    let mut unaligned = truth.clone();
+    unaligned.particles.iter_mut().for_each(|particle| particle.pose = None);
+    ctx.create_at_path(PARTICLES, |path| table::particles::write(path, &unaligned))?;
+    let output = |slot: &str, path: &str| Output {
+        pixel_size_a: Some(truth.pixel_size_a),
+        box_px: Some(truth.box_px),
+        ..Output::new(slot, Kind::Particles, path, truth.particles.len() as u64)
+    };
+    Ok(vec![output("particles", PARTICLES), output("truth", TRUTH)])
+}

@@ -1,0 +1,77 @@
+//! Particle images of a known structure in white noise.
+
+use super::exposure::{apply_ctf, random_ctf};
+use super::potential::Potential;
+use super::random::{Purpose, normal, rotation, stream, uniform};
+use ndarray::Array2;
+use serde::{Deserialize, Serialize};
+use vitreous_model::ctf::CtfParams;
+use vitreous_model::pose::Pose;
+
+/// Images from which the signal's variance is taken.
+const VARIANCE_IMAGES: u64 = 24;
+
+/// What all images have in common.
+pub struct ImageSetup<'a> {
+    /// Makes projections in the images' box.
+    pub potential: &'a Potential<'a>,
+    /// Pixel size, Å.
+    pub pixel_a: f64,
+    /// Range of the mean defocus, and largest astigmatism, Å.
+    pub defocus_a: [f64; 3],
+    /// CTF without defocus.
+    pub optics: CtfParams,
+    /// Largest displacement along x and y, Å.
+    pub shift_a: f64,
+    /// Seed of everything.
+    pub seed: u64,
+}
+
+/// The truth of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ImageTruth {
+    /// Its CTF.
+    pub ctf: CtfParams,
+    /// Its pose.
+    pub pose: Pose,
+}
+
+impl ImageSetup<'_> {
+    /// The truth of image `index`.
+    pub fn truth(&self, index: u64) -> ImageTruth {
+        let rng = &mut stream(self.seed, Purpose::Particle, index, 0);
+        let ctf = random_ctf(rng, self.optics, self.defocus_a);
+        let rotation = rotation(rng);
+        let shift_a = [0, 1].map(|_| uniform(rng, -self.shift_a, self.shift_a));
+        ImageTruth { ctf, pose: Pose { rotation, shift_a } }
+    }
+
+    /// The image without noise, V·Å, particle white.
+    pub fn signal(&self, truth: &ImageTruth) -> Array2<f32> {
+        let shift_px = truth.pose.shift_a.map(|t| t / self.pixel_a);
+        let mut half = self.potential.projection(truth.pose.rotation, shift_px);
+        apply_ctf(&mut half, &truth.ctf, self.pixel_a);
+        half.into_box()
+    }
+
+    /// Mean variance of the signal over a box, of the first images, (V·Å)².
+    pub fn signal_variance(&self, images: u64) -> f64 {
+        let count = images.min(VARIANCE_IMAGES);
+        let sum: f64 = (0..count).map(|i| variance(&self.signal(&self.truth(i)))).sum();
+        sum / count.max(1) as f64
+    }
+
+    /// The image of `index` with noise of variance 1, and the signal scaled by `scale` (1/(V·Å)).
+    pub fn image(&self, index: u64, truth: &ImageTruth, scale: f64) -> Array2<f32> {
+        let mut image = self.signal(truth);
+        let rng = &mut stream(self.seed, Purpose::Noise, index, 0);
+        image.iter_mut().for_each(|v| *v = (f64::from(*v) * scale + normal(rng)) as f32);
+        image
+    }
+}
+
+fn variance(image: &Array2<f32>) -> f64 {
+    let count = image.len().max(1) as f64;
+    let mean = image.iter().map(|v| f64::from(*v)).sum::<f64>() / count;
+    image.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / count
+}

@@ -1,0 +1,380 @@
+use super::exposure::apply_ctf;
+use super::motion::{Amount, Motion};
+use super::potential::Potential;
+use super::random::{Purpose, rotation, stream, uniform};
+use super::scattering::{VOLT_A2, excess};
+use super::specimen::{AtomClass, Preparation, Specimen};
+use crate::{Ctx, Stage, StageError};
+use ndarray::{Array2, ArrayView2, s};
+use serde_json::{Value, json};
+use std::f64::consts::TAU;
+use std::path::Path;
+use vitreous_compute::comm::{Comm, Solo, Threads};
+use vitreous_compute::device::Cpu;
+use vitreous_compute::fourier::HalfImage;
+use vitreous_formats::atomic_model::Element;
+use vitreous_formats::open_image;
+use vitreous_formats::table;
+use vitreous_jobs::simulate::Simulate as Params;
+use vitreous_model::conventions::signed_frequency;
+use vitreous_model::params::Validate;
+use vitreous_model::pose::Rotation;
+use vitreous_model::report::Report;
+
+fn carbon_and_oxygen(count: usize, radius_a: f64) -> Specimen {
+    let mut rng = stream(7, Purpose::Particle, 0, 0);
+    let class = |symbol: &str, b_a2| AtomClass { element: Element::from_symbol(symbol).unwrap(), b_a2 };
+    let mut point = || std::array::from_fn(|_| uniform(&mut rng, -radius_a, radius_a));
+    Specimen {
+        name: "test".into(),
+        positions_a: (0..count).map(|_| point()).collect(),
+        occupancies: (0..count).map(|i| if i % 5 == 0 { 0.5 } else { 1.0 }).collect(),
+        class_of: (0..count).map(|i| (i % 3) as u16).collect(),
+        classes: vec![class("C", 20.0), class("O", 20.0), class("Fe", 60.0)],
+        radius_a: 3f64.sqrt() * radius_a,
+        notes: Vec::new(),
+    }
+}
+
+/// The transform of the projection at `q`, straight from the formula.
+fn oracle(specimen: &Specimen, rotation: Rotation, shift_a: [f64; 2], k: [f64; 2]) -> (f64, f64) {
+    let radius = k[0].hypot(k[1]);
+    let mut sum = (0.0, 0.0);
+    for (i, p) in specimen.positions_a.iter().enumerate() {
+        let seen = rotation.inverse().apply(*p);
+        let class = specimen.classes[usize::from(specimen.class_of[i])];
+        let f = VOLT_A2 * specimen.occupancies[i] * excess(class.element, class.b_a2, radius).unwrap();
+        let phase = -TAU * (k[0] * (seen[0] + shift_a[0]) + k[1] * (seen[1] + shift_a[1]));
+        sum.0 += f * phase.cos();
+        sum.1 += f * phase.sin();
+    }
+    sum
+}
+
+#[test]
+fn projections_equal_the_sum_over_atoms() {
+    let specimen = carbon_and_oxygen(60, 20.0);
+    let (n, pixel) = (48, 1.5);
+    let potential = Potential::new(&specimen, n, pixel);
+    assert!(potential.radial_error() < 1e-6, "three classes need no more than four functions");
+    let turn = rotation(&mut stream(1, Purpose::Particle, 1, 0));
+    let shift_px = [1.3, -2.6];
+    let half = potential.projection(turn, shift_px);
+    let (mut error, mut power) = (0.0, 0.0);
+    for y in 0..n {
+        for x in 0..n / 2 {
+            let qy = signed_frequency(y, n);
+            if 2 * qy.unsigned_abs() >= n {
+                assert_eq!(half.data()[[y, x]].norm(), 0.0);
+                continue;
+            }
+            let k = [x as f64, qy as f64].map(|q| q / (n as f64 * pixel));
+            let (re, im) = oracle(&specimen, turn, shift_px.map(|t| t * pixel), k);
+            let found = half.data()[[y, x]];
+            // the oracle is the integral's transform; a sampled image's is that over the pixel's area
+            let area = pixel * pixel;
+            error += (f64::from(found.re) * area - re).powi(2) + (f64::from(found.im) * area - im).powi(2);
+            power += re * re + im * im;
+        }
+    }
+    // accuracy of the width-6 kernel at oversampling 1.5
+    assert!((error / power).sqrt() < 2e-4, "{}", (error / power).sqrt());
+}
+
+#[test]
+fn the_map_projects_onto_the_projection() {
+    let specimen = carbon_and_oxygen(60, 20.0);
+    let (n, pixel) = (48, 1.5);
+    let potential = Potential::new(&specimen, n, pixel);
+    let sum = potential.volume().sum_axis(ndarray::Axis(0)) * pixel as f32;
+    let projection = potential.projection(Rotation::IDENTITY, [0.0; 2]).into_box();
+    let error = (&sum - &projection).iter().map(|v| v * v).sum::<f32>();
+    let power = projection.iter().map(|v| v * v).sum::<f32>();
+    assert!(error / power < 1e-6, "{}", error / power);
+}
+
+#[test]
+fn specimen_points_follow_their_displacements() {
+    let mut rng = stream(1, Purpose::Exposure, 0, 0);
+    let amount = Amount { drift_px: 12.0, local_px: 4.0, frames: 10, dose_per_frame: 1.0, size: [400, 300] };
+    let motion = Motion::random(&mut rng, amount);
+    assert_eq!(motion.displacement(0, [123.0, 45.0]), [0.0, 0.0]);
+    let phases = motion.row_phases(400);
+    let mut row = vec![[0.0; 2]; 400];
+    let mut largest: f64 = 0.0;
+    for frame in 0..10 {
+        motion.row(frame, 77, &phases, &mut row);
+        for x in [0, 200, 399] {
+            let at = [x as f64, 77.0];
+            let expected = motion.backward(frame, at);
+            assert!((row[x][0] - expected[0]).abs() < 1e-9 && (row[x][1] - expected[1]).abs() < 1e-9);
+            let u = motion.displacement(frame, at);
+            let b = motion.backward(frame, [at[0] + u[0], at[1] + u[1]]);
+            assert!((u[0] - b[0]).abs() < 1e-9 && (u[1] - b[1]).abs() < 1e-9);
+            let local = [expected[0] - motion.drift(frame)[0], expected[1] - motion.drift(frame)[1]];
+            largest = largest.max(local[0].hypot(local[1]));
+        }
+    }
+    assert!(largest > 0.1 && largest <= 4.0, "{largest}");
+    let last = motion.drift(9);
+    assert!((4.0..14.0).contains(&last[0].hypot(last[1])), "{last:?}");
+}
+
+/// A compact model of `count` carbons: a thick helix, 60 Å across, without symmetry.
+fn write_model(folder: &Path) {
+    let mut text =
+        String::from("vitreous-atoms 1\nid TEST\ntitle helix\ncitation none\nstep_a 0.1\natoms 900\n");
+    let mut before = [0i64; 3];
+    for i in 0..900 {
+        let t = i as f64 / 900.0;
+        let (sin, cos) = (TAU * 5.0 * t).sin_cos();
+        let radius = 150.0 + 150.0 * t;
+        let p = [radius * cos, radius * sin, 500.0 * t].map(|v| v.round() as i64);
+        text += &format!("C {} {} {} 0\n", p[0] - before[0], p[1] - before[1], p[2] - before[2]);
+        before = p;
+    }
+    write(&folder.join("model.atoms"), text.as_bytes());
+}
+
+#[allow(clippy::disallowed_methods)] // a test makes its own input
+fn write(path: &Path, bytes: &[u8]) {
+    std::fs::write(path, bytes).unwrap();
+}
+
+fn run(
+    folder: &Path,
+    params: &Value,
+    comm: &dyn Comm,
+    stop: &(dyn Fn() -> bool + Sync),
+) -> Result<Report, StageError> {
+    let mut ctx = Ctx::new(folder, folder, &Cpu, comm, &|_| {}, stop);
+    ctx.params = params.clone();
+    super::Simulate.run(&ctx)
+}
+
+fn movie_params(more: Value) -> Value {
+    let mut params = json!({
+        "model": "model.atoms", "pixel_size": 2.0, "voltage": 300.0, "cs": 2.7, "amplitude_contrast": 0.1,
+        "movies": 3, "particles_per_movie": 4, "width": 256, "height": 192, "frames": 4, "box_size": 48,
+        "drift": 8.0, "local_motion": 3.0, "dose_per_frame": 2.0, "seed": 5,
+    });
+    for (key, value) in more.as_object().unwrap() {
+        params[key] = value.clone();
+    }
+    params
+}
+
+/// Every file of a job but its logs, in order of names.
+fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for part in ["", "movies", "stacks"] {
+        let Ok(entries) = std::fs::read_dir(folder.join(part)) else { continue };
+        for path in entries.map(|e| e.unwrap().path()).filter(|p| p.is_file()) {
+            let name = format!("{part}/{}", path.file_name().unwrap().to_string_lossy());
+            found.push((name, std::fs::read(path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn three_ranks_and_a_resumed_job_write_the_same_files_as_one_rank() {
+    let folders = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    folders.iter().for_each(|folder| write_model(folder.path()));
+    let params = movie_params(json!({}));
+    let report = run(folders[0].path(), &params, &Solo, &|| false).unwrap();
+    assert_eq!(report.get("particles"), Some(12.0));
+    Threads::run(3, |comm| run(folders[1].path(), &params, comm, &|| false).unwrap());
+    let path = folders[2].path();
+    let first_done = || path.join("movies/movie_0001.tif").exists();
+    assert!(matches!(run(path, &params, &Solo, &first_done), Err(StageError::Stopped)));
+    assert!(!path.join("movies/movie_0002.tif").exists());
+    run(path, &params, &Solo, &|| false).unwrap();
+    let one = files(folders[0].path());
+    assert_eq!(one.len(), 3 + 7, "{:?}", one.iter().map(|(name, _)| name).collect::<Vec<_>>());
+    assert!(one == files(folders[1].path()), "three ranks");
+    assert!(one == files(path), "resumed");
+}
+
+/// Correlation coefficient of two images.
+fn correlation(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>) -> f64 {
+    let mean = |v: ArrayView2<'_, f32>| v.iter().map(|v| f64::from(*v)).sum::<f64>() / v.len() as f64;
+    let (ma, mb) = (mean(a), mean(b));
+    let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
+    for (x, y) in a.iter().zip(b) {
+        let (x, y) = (f64::from(*x) - ma, f64::from(*y) - mb);
+        ab += x * y;
+        aa += x * x;
+        bb += y * y;
+    }
+    ab / (aa * bb).sqrt()
+}
+
+#[test]
+fn particles_lie_dark_where_the_truth_says() {
+    let folder = tempfile::tempdir().unwrap();
+    write_model(folder.path());
+    let params = movie_params(json!({
+        "movies": 1, "frames": 2, "dose_per_frame": 0.4, "drift": 0.0, "local_motion": 0.0, "ice": 0.0,
+        "gain_spread": 0.0, "defects": 0, "format": "mrc", "width": 64, "height": 64, "box_size": 66,
+    }));
+    // a frame of 128 Å cannot hold a box of 132 Å: a clear error
+    let error = run(folder.path(), &params, &Solo, &|| false).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("parameter `width`: gives frames of 128 Å"), "{error}");
+    let params = movie_params(json!({
+        "movies": 1, "frames": 2, "dose_per_frame": 900.0, "drift": 0.0, "local_motion": 0.0, "ice": 0.0,
+        "gain_spread": 0.0, "defects": 0, "format": "mrc",
+    }));
+    run(folder.path(), &params, &Solo, &|| false).unwrap();
+    let movie = open_image(&folder.path().join("movies/movie_0001.mrc")).unwrap();
+    let mut frame = vec![0.0; movie.header().frame_len()];
+    movie.read_frame_at(0, &mut frame).unwrap();
+    let frame = Array2::from_shape_vec((192, 256), frame).unwrap();
+    let truth = table::particles::read(&folder.path().join("truth.h5")).unwrap();
+    let set = table::exposures::read(&folder.path().join("movies.h5")).unwrap();
+    assert_eq!(set.exposures[0].movie.as_ref().unwrap().path, "movies/movie_0001.mrc");
+    assert_eq!(truth.particles.len(), 4);
+    let how = Preparation { assembly: "", symmetry: Default::default(), b_a2: 40.0, use_deposited_b: false };
+    let specimen = super::specimen::load(&folder.path().join("model.atoms"), how).unwrap();
+    let potential = Potential::new(&specimen, 48, 2.0);
+    for particle in &truth.particles {
+        let (pick, ctf, pose) =
+            (particle.pick.as_ref().unwrap(), particle.ctf.unwrap(), particle.pose.unwrap());
+        let [x, y] = [pick.x_px, pick.y_px].map(f64::round);
+        let mut half = potential.projection(pose.rotation, [pick.x_px - x, pick.y_px - y]);
+        apply_ctf(&mut half, &ctf, 2.0);
+        half.weigh(|r| if r < 12.0 { 1.0 } else { 0.0 });
+        let expected = half.into_box();
+        let (x, y) = (x as usize - 24, y as usize - 24);
+        let mut seen = HalfImage::of_box(frame.slice(s![y..y + 48, x..x + 48]));
+        seen.weigh(|r| if r < 12.0 { 1.0 } else { 0.0 });
+        let found = correlation(seen.into_box().view(), expected.view());
+        // white in the model of the CTF, dark on the camera; what is missing is damage, noise and neighbours' fringes
+        assert!(found < -0.85, "{found}");
+    }
+}
+
+#[test]
+fn particle_images_have_the_signal_to_noise_ratio() {
+    let folder = tempfile::tempdir().unwrap();
+    write_model(folder.path());
+    let mut params = movie_params(json!({"product": "particles", "particles": 40, "snr": 0.5}));
+    run(folder.path(), &params, &Solo, &|| false).unwrap();
+    let set = table::particles::read(&folder.path().join("particles.h5")).unwrap();
+    let truth = table::particles::read(&folder.path().join("truth.h5")).unwrap();
+    assert_eq!((set.particles.len(), set.box_px, set.pixel_size_a), (40, 48, 2.0));
+    assert!(set.particles.iter().all(|p| p.pose.is_none() && p.ctf.is_some()));
+    assert!(truth.particles.iter().all(|p| p.pose.unwrap().shift_a.iter().all(|t| t.abs() <= 5.0)));
+    assert!(truth.particles[3].pose != truth.particles[4].pose);
+    let images = open_image(&folder.path().join(&set.particles[0].stack_path)).unwrap();
+    let mut pixels = vec![0.0; 48 * 48];
+    let mut variance = 0.0;
+    for i in 0..40 {
+        images.read_frame_at(i, &mut pixels).unwrap();
+        variance += pixels.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / pixels.len() as f64 / 40.0;
+    }
+    // noise of variance 1 and half as much signal; images differ in defocus and direction
+    assert!((1.35..1.65).contains(&variance), "{variance}");
+    // other seeds give other images
+    params["seed"] = json!(6);
+    let other = tempfile::tempdir().unwrap();
+    write_model(other.path());
+    run(other.path(), &params, &Solo, &|| false).unwrap();
+    let again = table::particles::read(&other.path().join("truth.h5")).unwrap();
+    assert!(again.particles[0].pose != truth.particles[0].pose);
+}
+
+#[test]
+fn a_model_is_turned_to_its_axes_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    // four copies of a bent rod under D2, about tilted axes
+    let tilt = Rotation::from_euler_zyz_deg(30.0, 40.0, 10.0);
+    let group: vitreous_model::symmetry::PointGroup = "D2".parse().unwrap();
+    let mut lines = Vec::new();
+    for operator in group.rotations() {
+        for i in 0..120 {
+            let t = f64::from(i) / 8.0;
+            let p = tilt.apply(operator.apply([8.0 + t, 5.0 + 0.08 * t * t, 4.0 + 1.3 * t]));
+            lines.push(p.map(|v| (v * 100.0).round() as i64 + 5000));
+        }
+    }
+    let mut text = format!("vitreous-atoms 1\nid D2\ntitle\ncitation\nstep_a 0.01\natoms {}\n", lines.len());
+    let mut before = [0; 3];
+    for line in lines {
+        text += &format!("C {} {} {} 0\n", line[0] - before[0], line[1] - before[1], line[2] - before[2]);
+        before = line;
+    }
+    let path = folder.path().join("d2.atoms");
+    write(&path, text.as_bytes());
+    let how = Preparation { assembly: "", symmetry: group, b_a2: 20.0, use_deposited_b: false };
+    let specimen = super::specimen::load(&path, how).unwrap();
+    // every atom has a partner under each operator
+    for operator in group.rotations() {
+        let worst = specimen.positions_a.iter().map(|p| {
+            let image = operator.apply(*p);
+            let distance = |q: &[f64; 3]| (0..3).map(|i| (q[i] - image[i]).powi(2)).sum::<f64>().sqrt();
+            specimen.positions_a.iter().map(distance).fold(f64::INFINITY, f64::min)
+        });
+        let worst = worst.fold(0.0, f64::max);
+        // a hundredth of a degree to a tenth of a degree at 30 Å, and a few hundredths of a voxel
+        assert!(worst < 0.3, "{worst}");
+    }
+    let wrong = Preparation { symmetry: "C5".parse().unwrap(), ..how };
+    let error = super::specimen::load(&path, wrong).unwrap_err().to_string();
+    assert!(error.contains("has no C5 symmetry"), "{error}");
+    let wrong = Preparation { assembly: "9", ..how };
+    let error = super::specimen::load(&path, wrong).unwrap_err();
+    assert!(
+        error.to_string().contains("there is no assembly `9`") && error.hint().contains("none"),
+        "{error}"
+    );
+}
+
+#[test]
+fn every_bad_parameter_is_named() {
+    for (key, value) in [
+        ("model", json!(null)),
+        ("dose_per_frame", json!(-1.0)),
+        ("snr", json!(0.0)),
+        ("truth_pixel_size", json!(0.0)),
+        ("bfactor", json!(-1.0)),
+        ("max_astigmatism", json!(-1.0)),
+        ("drift", json!(-1.0)),
+        ("local_motion", json!(-1.0)),
+        ("shift", json!(-1.0)),
+        ("ice", json!(-1.0)),
+        ("gain_spread", json!(-0.1)),
+        ("min_defocus", json!(-5.0)),
+        ("max_defocus", json!(10.0)),
+        ("movies", json!(0)),
+        ("particles_per_movie", json!(0)),
+        ("particles", json!(0)),
+        ("frames", json!(0)),
+        ("width", json!(10)),
+        ("height", json!(100_000)),
+        ("box_size", json!(97)),
+        ("voltage", json!(1.0)),
+    ] {
+        let mut params = serde_json::to_value(Params::example()).unwrap();
+        params[key] = value;
+        let params: Params = serde_json::from_value(params).unwrap();
+        assert_eq!(params.validate().unwrap_err().key, key);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    write_model(folder.path());
+    let fail = |more: Value| {
+        let error = run(folder.path(), &movie_params(more), &Solo, &|| false).map(|_| ()).unwrap_err();
+        format!("{error}; {}", error.hint())
+    };
+    assert!(fail(json!({"model": "none.pdb"})).contains("none.pdb: cannot be read: No such file"));
+    assert!(fail(json!({"pixel_size": null})).contains("parameter `pixel_size`: is required"));
+    assert!(
+        fail(json!({"voltage": 250.0})).contains("parameter `voltage`: no critical dose is known for 250 kV")
+    );
+    let small = fail(json!({"box_size": 24}));
+    assert!(
+        small.contains("parameter `box_size`: is 48 Å, but TEST is") && small.contains("set it to"),
+        "{small}"
+    );
+}
