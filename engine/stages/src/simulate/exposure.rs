@@ -78,7 +78,7 @@ pub struct Scene {
     /// How they lie.
     pub rotations: Vec<Rotation>,
     /// Gradient of the intensity along x and y, from -1 to 1 over the frame.
-    gradient: [f64; 2],
+    pub gradient: [f64; 2],
 }
 
 impl Scene {
