@@ -15,4 +15,5 @@ pub mod parity;
 pub mod reconstruct;
 pub mod regrid;
 pub mod sharpen;
+pub mod slices;
 pub mod spectra;

@@ -5,3 +5,9 @@ pub mod grid;
 pub mod insert;
 pub mod pose_search;
 pub mod project;
+
+/// A device that has every family. A stage asks for the families it needs; the engine gives it a device that has all.
+/// Until the last family of a device is there, it is outside this trait, and stages run on one that is inside.
+pub trait AllOps: align::Align + insert::Insert + pose_search::PoseSearch + project::Project {}
+
+impl<D: align::Align + insert::Insert + pose_search::PoseSearch + project::Project> AllOps for D {}
