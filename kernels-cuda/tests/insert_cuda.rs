@@ -1,0 +1,39 @@
+//! The parity suite of `insert` on a GPU, where there is one.
+
+use vitreous_compute::device::{Cpu, Device};
+use vitreous_compute::parity;
+use vitreous_kernels_cuda::{CudaDevice, CudaError};
+
+/// The first device, or `None` with a line that says why there is none.
+fn device() -> Option<CudaDevice> {
+    match CudaDevice::open(0) {
+        Ok(device) => Some(device),
+        Err(error) if error.is_absence() => {
+            println!("skipped: {error}");
+            None
+        }
+        Err(error) => panic!("there is a CUDA device, but: {error}"),
+    }
+}
+
+#[test]
+fn parity_on_the_gpu() {
+    let Some(device) = device() else { return };
+    println!("device: {}, {} MiB free", device.name(), device.free_bytes() >> 20);
+    parity::assert_all(&parity::insert::run(&device));
+}
+
+#[test]
+fn the_gpu_gives_the_bits_of_the_cpu() {
+    let Some(device) = device() else { return };
+    assert_eq!(parity::insert::checksum(&device), parity::insert::checksum(&Cpu));
+}
+
+#[test]
+fn a_device_that_does_not_exist_is_a_named_condition() {
+    match CudaDevice::open(4096) {
+        Err(CudaError::NoSuchDevice { wanted: 4096, visible }) => assert!(visible > 0),
+        Err(error) => assert!(error.is_absence(), "{error}"),
+        Ok(_) => panic!("there should be no device 4096"),
+    }
+}
