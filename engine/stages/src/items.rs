@@ -93,7 +93,10 @@ pub fn for_each_item<T: Serialize + DeserializeOwned>(
 }
 
 /// Ends the job on every rank when it failed on one.
-fn agree(ctx: &Ctx<'_>, failure: Option<StageError>) -> Result<(), StageError> {
+///
+/// # Errors
+/// This rank's failure, or [`StageError::Stopped`] if another rank has one.
+pub fn agree(ctx: &Ctx<'_>, failure: Option<StageError>) -> Result<(), StageError> {
     let mut counts = [f64::from(u8::from(failure.is_some()))];
     ctx.comm.sum_in_place(&mut counts);
     match failure {

@@ -15,6 +15,8 @@ pub mod map_figures;
 mod micrograph;
 pub mod particle_images;
 mod pick_blobs;
+pub mod reconstruct;
+pub mod sharpen;
 mod simulate;
 pub mod stage;
 
@@ -29,6 +31,8 @@ pub static STAGES: &[&dyn Stage] = &[
     &pick_blobs::PickBlobs,
     &extract_particles::ExtractParticles,
     &ab_initio::AbInitio,
+    &reconstruct::Reconstruct,
+    &sharpen::Sharpen,
     &simulate::Simulate,
 ];
 
