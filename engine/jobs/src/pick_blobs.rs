@@ -17,7 +17,7 @@ parameters! {
         /// Smallest distance between two particles; left out, 0.7 of the diameter.
         pub min_distance: Option<f64> = None, unit "Å";
         /// Peaks must stand so many standard deviations of the noise above its level.
-        pub threshold: f64 = 3.0, unit "sd";
+        pub threshold: f64 = 3.5, unit "sd";
         /// Peaks more than so many robust standard deviations above the median peak are contamination.
         pub max_score: f64 = 6.0, unit "sd";
         /// The best so many per micrograph; left out, all.

@@ -94,7 +94,7 @@ pub struct CtfFit {
     pub ctf: CtfParams,
     /// Resolution to which the fit holds, Å.
     pub fit_resolution_a: f64,
-    /// Normalised cross-correlation of the spectrum with the fitted |CTF|.
+    /// Correlation coefficient of the spectrum over its background with the fitted CTF², over the range of the fit.
     pub score: f64,
 }
 

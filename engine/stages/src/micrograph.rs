@@ -110,27 +110,30 @@ pub(crate) fn median_of(values: &mut [f32]) -> f32 {
     *values.select_nth_unstable_by(middle, f32::total_cmp).1
 }
 
-/// Puts the mean of the usable neighbours (up to 2 px away; failing these, the median of the image) in place of pixels
-/// more than [`HOT_SD`] robust standard deviations from the median. Returns how many there were.
+/// Puts the mean of the usable neighbours (up to 2 px away) in place of single pixels more than [`HOT_SD`] robust
+/// standard deviations from the median. Where most neighbours are as far off, it is an object (an ice crystal, a grid
+/// bar) and stays. Returns how many there were.
 pub(crate) fn repair_hot_pixels(pixels: &mut Array2<f32>) -> usize {
     let (median, spread) = level_and_spread(pixels.as_slice().unwrap_or_default());
     if spread == 0.0 {
         return 0;
     }
     let hot = |v: f32| (v - median).abs() > HOT_SD * spread;
-    let places: Vec<(usize, usize)> =
-        pixels.indexed_iter().filter(|(_, v)| hot(**v)).map(|(at, _)| at).collect();
     let (height, width) = pixels.dim();
     let mean_around = |(y, x): (usize, usize)| {
         let rows = y.saturating_sub(2)..=(y + 2).min(height - 1);
-        let good = rows.flat_map(|j| (x.saturating_sub(2)..=(x + 2).min(width - 1)).map(move |i| (j, i)));
-        let (sum, n) =
-            good.map(|at| pixels[at]).filter(|v| !hot(*v)).fold((0.0, 0), |(s, n), v| (s + v, n + 1));
-        if n > 0 { sum / n as f32 } else { median }
+        let columns = x.saturating_sub(2)..=(x + 2).min(width - 1);
+        let around: Vec<f32> =
+            rows.flat_map(|j| columns.clone().map(move |i| (j, i))).map(|at| pixels[at]).collect();
+        let good: Vec<f32> = around.iter().copied().filter(|v| !hot(*v)).collect();
+        (2 * good.len() > around.len()).then(|| good.iter().sum::<f32>() / good.len() as f32)
     };
-    let repaired: Vec<f32> = places.iter().map(|at| mean_around(*at)).collect();
-    places.iter().zip(repaired).for_each(|(at, value)| pixels[*at] = value);
-    places.len()
+    let places = pixels.indexed_iter().filter(|(_, v)| hot(**v));
+    let repaired: Vec<_> = places.filter_map(|(at, _)| Some((at, mean_around(at)?))).collect();
+    for (at, value) in &repaired {
+        pixels[*at] = *value;
+    }
+    repaired.len()
 }
 
 #[cfg(test)]
@@ -147,6 +150,15 @@ mod tests {
         assert_eq!(repair_hot_pixels(&mut pixels), 3);
         assert!(pixels.iter().zip(&clean).all(|(a, b)| (a - b).abs() <= 10.0));
         assert_eq!(repair_hot_pixels(&mut Array2::from_elem((8, 8), 3.0)), 0);
+    }
+
+    #[test]
+    fn an_object_far_off_the_level_is_no_hot_pixel() {
+        let mut pixels = Array2::from_shape_fn((60, 60), |(y, x)| 100.0 + ((7 * x + 13 * y) % 11) as f32);
+        pixels.slice_mut(ndarray::s![20..35, 20..35]).fill(900.0);
+        repair_hot_pixels(&mut pixels);
+        // only its corners look like single pixels
+        assert!(pixels.iter().filter(|v| **v == 900.0).count() > 200);
     }
 
     #[test]

@@ -103,7 +103,7 @@ pub(super) fn draw(plot: &Plot<'_>) -> Canvas {
     canvas.close_group();
     for level in plot.levels.iter().filter(|v| (frame.y[0]..=frame.y[1]).contains(*v)) {
         let at = [frame.right() - 3.0, frame.py(*level) - 4.0];
-        canvas.text(r#"class="small""#, Anchor::End, at, &short(*level));
+        canvas.text(r#"class="tag""#, Anchor::End, at, &short(*level));
     }
     canvas
 }

@@ -1,15 +1,20 @@
 //! What `estimate-ctf` shows: medians, distributions, and spectra with their fits.
 
 use super::curve::{Curve, THRESHOLD};
-use super::rings::SECTORS;
+use super::rings::{Cells, SECTORS};
 use super::run::Estimate;
 use serde_json::json;
+use std::f64::consts::PI;
 use vitreous_jobs::estimate_ctf::EstimateCtf;
 use vitreous_model::exposure::{CtfFit, Exposure};
 use vitreous_model::report::{Axis, Figure, Mark, Raster, Report, Series, SeriesStyle, Skipped};
 
 /// Spectra are shown to a little beyond the fit: this factor on max_resolution.
 const SHOWN_BEYOND: f64 = 0.85;
+/// Black and white of the picture of a spectrum, in amplitudes of the rings.
+const SHOWN_RANGE: f32 = 2.2;
+/// The picture of a spectrum is averaged over so many sectors of 3° on either side.
+const ARC_SECTORS: usize = 2;
 /// Bars of a histogram, at most about.
 const BARS: f64 = 24.0;
 /// Exposures with a worse score than this part of the median are named.
@@ -130,19 +135,24 @@ fn notes(fits: &[(&str, &CtfFit)], params: &EstimateCtf) -> Vec<String> {
     notes
 }
 
-/// Left half: the spectrum over its background, smoothed; right half: the fitted CTF². Both with equal contrast.
+/// Left half: the spectrum over its background, averaged over short arcs so that rings show; right half: the fitted CTF².
+/// Both with equal contrast.
 fn spectrum_figure(index: usize, name: &str, estimate: &Estimate, params: &EstimateCtf) -> Figure {
-    let Estimate { spectrum, cells, fitted, curve } = estimate;
-    let edge_a = spectrum.edge_a();
-    let most = spectrum.tile as isize / 2 - 2;
+    let Estimate { cells, fitted, curve } = estimate;
+    let edge_a = cells.edge_a;
+    let most = cells.rings as isize - 2;
     let radius = ((edge_a / (SHOWN_BEYOND * params.max_resolution)).round() as isize).min(most);
     let width = (2 * radius + 1) as usize;
-    let floor = 0.125 * curve.amplitude.iter().copied().fold(0.0, f64::max);
+    let first = cells.ring_of(params.min_resolution);
+    let floor = (0.125 * curve.amplitude.iter().copied().fold(0.0, f64::max)).max(f64::MIN_POSITIVE);
+    let arcs = arc_means(cells);
     let measured = |qx: isize, qy: isize| {
-        let around = (-1..=1).flat_map(|dy| (-1..=1).map(move |dx| (qx + dx, qy + dy)));
-        let power: f64 = around.map(|(x, y)| spectrum.at(x, y)).sum::<f64>() / 9.0;
-        let ring = ((qx as f64).hypot(qy as f64).round() as usize).min(cells.rings - 1);
-        (power / cells.background[ring] - 1.0) / curve.amplitude[ring].max(floor).max(f64::MIN_POSITIVE)
+        let (x, y) = (qx as f64, qy as f64);
+        let ring = (x.hypot(y).round() as usize).min(cells.rings - 1);
+        if ring < first {
+            return 0.0;
+        }
+        arcs_at(&arcs, x.hypot(y), y.atan2(x)) / curve.amplitude[ring].max(floor)
     };
     let model = |qx: isize, qy: isize| {
         let (x, y) = (qx as f64, qy as f64);
@@ -164,10 +174,38 @@ fn spectrum_figure(index: usize, name: &str, estimate: &Estimate, params: &Estim
     Figure::Image {
         id: format!("spectrum_{index}"),
         title: format!("Power spectrum and fit: {name}"),
-        raster: Raster::from_values(&values, width, -1.6, 1.6),
+        raster: Raster::from_values(&values, width, -SHOWN_RANGE, SHOWN_RANGE),
         marks,
         pixel_size_a: None,
     }
+}
+
+/// Contrast by ring and sector, averaged over [`ARC_SECTORS`] on either side.
+fn arc_means(cells: &Cells) -> Vec<f64> {
+    let mean = |ring: usize, sector: usize| {
+        let around = (0..=2 * ARC_SECTORS).map(|i| (sector + SECTORS + i - ARC_SECTORS) % SECTORS);
+        let (mut sum, mut weight) = (0.0, 0.0);
+        for cell in around.map(|sector| ring * SECTORS + sector) {
+            sum += cells.weight[cell] * cells.contrast[cell];
+            weight += cells.weight[cell];
+        }
+        if weight > 0.0 { sum / weight } else { 0.0 }
+    };
+    (0..cells.rings)
+        .flat_map(|ring| (0..SECTORS).map(move |sector| (ring, sector)))
+        .map(|(r, s)| mean(r, s))
+        .collect()
+}
+
+/// Values of rings × sectors at a place between them (bilinear; sectors go round after half a turn). `radius` must be at
+/// least one ring under the last.
+fn arcs_at(arcs: &[f64], radius: f64, azimuth: f64) -> f64 {
+    let across = azimuth.rem_euclid(PI) / PI * SECTORS as f64 + SECTORS as f64 - 0.5;
+    let (ring, sector) = (radius.floor(), across.floor());
+    let (along, turn) = (radius - ring, across - sector);
+    let at = |r: usize, s: usize| arcs.get(r * SECTORS + s % SECTORS).copied().unwrap_or(0.0);
+    let on_ring = |r: usize| at(r, sector as usize) * (1.0 - turn) + at(r, sector as usize + 1) * turn;
+    on_ring(ring as usize) * (1.0 - along) + on_ring(ring as usize + 1) * along
 }
 
 fn curve_figure(index: usize, name: &str, curve: &Curve, params: &EstimateCtf) -> Figure {
@@ -181,10 +219,7 @@ fn curve_figure(index: usize, name: &str, curve: &Curve, params: &EstimateCtf) -
     y.range = Some([-0.5, 1.5]);
     Figure::Plot {
         id: format!("curve_{index}"),
-        title: format!(
-            "Average along lines of equal phase ({} sectors), fit to {:.2} Å: {name}",
-            SECTORS, curve.fit_resolution_a
-        ),
+        title: format!("Average along lines of equal phase, fit to {:.2} Å: {name}", curve.fit_resolution_a),
         x: Axis::new("Resolution", "1/Å"),
         y,
         series: vec![

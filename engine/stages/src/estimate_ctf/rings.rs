@@ -31,8 +31,6 @@ pub(super) struct Cells {
     pub contrast: Vec<f64>,
     /// Independent pixels of the half plane in the cell.
     pub weight: Vec<f64>,
-    /// Background power by ring.
-    pub background: Vec<f64>,
 }
 
 impl Cells {
@@ -68,7 +66,7 @@ impl Cells {
         }
         let background = background(&power, &weight, rings, edge_a);
         let contrast = (0..cells).map(|cell| power[cell] / background[cell / SECTORS] - 1.0).collect();
-        let mut cells = Self { rings, edge_a, k2, azimuth, contrast, weight, background };
+        let mut cells = Self { rings, edge_a, k2, azimuth, contrast, weight };
         cells.cut_outliers();
         cells
     }

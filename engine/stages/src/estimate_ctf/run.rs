@@ -6,7 +6,6 @@ use super::rings::Cells;
 use super::{report, spectrum};
 use crate::items::{Item, Outcome, for_each_item};
 use crate::{Ctx, StageError, micrograph};
-use spectrum::Spectrum;
 use std::path::PathBuf;
 use vitreous_jobs::estimate_ctf::EstimateCtf;
 use vitreous_model::event::EventKind;
@@ -19,7 +18,6 @@ const SHOWN: usize = 3;
 
 /// Everything that one micrograph's estimate is made of.
 pub(super) struct Estimate {
-    pub spectrum: Spectrum,
     pub cells: Cells,
     pub fitted: Fitted,
     pub curve: Curve,
@@ -117,7 +115,7 @@ pub(super) fn estimate_pixels(
     };
     let fitted = fit(&cells, optics, &search)?;
     let curve = judge(&cells, &fitted.ctf, params.min_resolution);
-    Ok(Estimate { spectrum, cells, fitted, curve })
+    Ok(Estimate { cells, fitted, curve })
 }
 
 /// The exposures that could be estimated, with their fits.

@@ -31,12 +31,6 @@ impl Spectrum {
     pub fn edge_a(&self) -> f64 {
         self.tile as f64 * self.pixel_size_a
     }
-
-    /// The value at `(qx, qy)` of the full plane, `|qx|, |qy| < tile/2`.
-    pub fn at(&self, qx: isize, qy: isize) -> f64 {
-        let (qx, qy) = if qx < 0 { (-qx, -qy) } else { (qx, qy) };
-        self.power[[qy.rem_euclid(self.tile as isize) as usize, qx as usize]]
-    }
 }
 
 /// Averages the spectra of the tiles of a micrograph `[height, width]`.
@@ -173,7 +167,6 @@ mod tests {
                 (qx - 0.1).abs() < 0.6 * per_a && (qy - 0.05).abs() < 0.6 * per_a,
                 "{pixel_size_a}: {qx} {qy}"
             );
-            assert_eq!(spectrum.at(-3, 5), spectrum.at(3, -5));
         }
     }
 

@@ -9,6 +9,8 @@ use vitreous_model::report::{Axis, Figure, Mark, Raster, Report, Series, SeriesS
 
 /// Longer edge of a shown micrograph, pixels.
 const SHOWN_EDGE: usize = 1000;
+/// Slow changes of the background are taken off the picture: the mean over squares of so many largest diameters.
+const FLATTENED_DIAMETERS: f64 = 5.0;
 /// Part of a micrograph that looks like contamination and is worth a note.
 const MUCH_MASKED: f64 = 0.3;
 /// Bars of the histogram of scores.
@@ -36,7 +38,10 @@ pub(super) fn make(
     skipped: Vec<Skipped>,
 ) -> Report {
     let total: usize = done.iter().map(|(_, picked)| picked.found.len()).sum();
-    let mut report = Report::new(format!("{total} particles on {} micrograph(s)", done.len()));
+    let mut report = Report::new(match done.len() {
+        1 => format!("{total} particles on 1 micrograph"),
+        n => format!("{total} particles on {n} micrographs"),
+    });
     report.number("picks", "Picks", total as f64, "");
     let per_micrograph = if done.is_empty() { f64::NAN } else { total as f64 / done.len() as f64 };
     report.number("picks_per_micrograph", "Picks per micrograph", per_micrograph, "");
@@ -70,7 +75,7 @@ pub(super) fn make(
     report
 }
 
-/// A micrograph, smoothed to a fifth of the diameter, with a circle of the smallest diameter at every pick.
+/// A micrograph, smoothed to a seventh of the diameter and flattened over [`FLATTENED_DIAMETERS`], with a circle of the smallest diameter at every pick.
 /// `index` tells the figure from others.
 pub(super) fn image_of(
     index: usize,
@@ -86,7 +91,8 @@ pub(super) fn image_of(
     let image = Array2::from_shape_fn((height / bin, width / bin), |(y, x)| {
         pixels.slice(ndarray::s![y * bin..(y + 1) * bin, x * bin..(x + 1) * bin]).sum()
     });
-    let image = box_mean(&image, (0.07 * lengths.diameter_a / shown_a).round() as usize * 2 + 1);
+    let broad = box_mean(&image, (FLATTENED_DIAMETERS * lengths.max_diameter_a / shown_a) as usize);
+    let image = box_mean(&image, (0.07 * lengths.diameter_a / shown_a).round() as usize * 2 + 1) - broad;
     let to_raster = |px: f64| (px + 0.5) / bin as f64;
     let radius = 0.5 * lengths.diameter_a / shown_a;
     let mark = |found: &Found| Mark::Circle { x: to_raster(found.x_px), y: to_raster(found.y_px), radius };
