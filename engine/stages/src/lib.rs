@@ -16,6 +16,7 @@ mod micrograph;
 pub mod particle_images;
 mod pick_blobs;
 pub mod reconstruct;
+mod refine_homogeneous;
 pub mod sharpen;
 mod simulate;
 pub mod stage;
@@ -31,6 +32,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &pick_blobs::PickBlobs,
     &extract_particles::ExtractParticles,
     &ab_initio::AbInitio,
+    &refine_homogeneous::RefineHomogeneous,
     &reconstruct::Reconstruct,
     &sharpen::Sharpen,
     &simulate::Simulate,

@@ -98,6 +98,8 @@ pub struct ShellSums {
     pub cross: Vec<f64>,
     /// `Σ |c P|²`, without the amplitude.
     pub model: Vec<f64>,
+    /// Points of the shell.
+    pub points: Vec<f64>,
 }
 
 /// The operation. Slicers hold radii up to the largest `rmax + 1.5` at least; levels with an `rmax` they do not cover

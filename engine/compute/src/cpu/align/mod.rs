@@ -227,8 +227,8 @@ fn sums_of(
 ) -> ShellSums {
     let n = projector.grid().n();
     let shells = n / 2 + 1;
-    let mut sums =
-        ShellSums { residual: vec![0.0; shells], cross: vec![0.0; shells], model: vec![0.0; shells] };
+    let zeros = || vec![0.0; shells];
+    let mut sums = ShellSums { residual: zeros(), cross: zeros(), model: zeros(), points: zeros() };
     let Some(pose) = image.starts.first() else { return sums };
     work.image.read(lattice, &image.model, lattice.points());
     let reach = projector.grid().radius(rmax);
@@ -238,6 +238,7 @@ fn sums_of(
         let (qx, qy, r) = (f64::from(lattice.qx[i]), f64::from(lattice.qy[i]), f64::from(lattice.radius[i]));
         let shell = shell_of(r).min(shells - 1);
         let x = Complex64::new(work.image.re[i].into(), work.image.im[i].into());
+        sums.points[shell] += 1.0;
         if r > reach {
             sums.residual[shell] += x.norm_sqr();
             continue;

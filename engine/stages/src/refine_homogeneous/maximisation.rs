@@ -1,0 +1,345 @@
+//! From poses to maps: insertion, the half maps, their FSC, the prior it gives and the regularised maps.
+
+use super::chunks::Chunks;
+use super::data::Data;
+use super::expectation::cropped;
+use super::schedule::{Geometry, radius_at};
+use super::state::{ParticleState, State};
+use crate::{Ctx, StageError};
+use ndarray::{Array3, Zip};
+use num_complex::Complex32;
+use rayon::prelude::*;
+use std::ops::Range;
+use vitreous_compute::fourier::HalfImage;
+use vitreous_compute::fsc::{CorrectedFsc, corrected_fsc};
+use vitreous_compute::likelihood::{LatticeCtf, spectrum_at};
+use vitreous_compute::mask::{AutoMask, USUAL_LEVEL, auto_mask};
+use vitreous_compute::ops::grid::PaddedGrid;
+use vitreous_compute::ops::insert::{FixedGrid, FixedPoint, Insert, InsertError, SliceBatch, SliceSums};
+use vitreous_compute::reconstruct::tau2_from_fsc;
+use vitreous_jobs::refine_homogeneous::RefineHomogeneous;
+use vitreous_model::conventions::signed_frequency;
+use vitreous_model::half_set::HalfSet;
+use vitreous_model::pose::Rotation;
+
+/// Padding of the grid into which slices are inserted.
+const PADDING: f64 = 2.0;
+
+/// Largest coefficient of an image that the fixed-point sums allow for, in standard deviations of its noise.
+const LARGEST_COEFFICIENT_SD: f64 = 3000.0;
+
+/// Weight of the FSC in the prior; RELION's tau2_fudge of 3-D refinement.
+const TAU2_FACTOR: f64 = 1.0;
+
+/// The automatic mask is made of the map low-passed to this resolution, Å, or to what it has if that is worse.
+const MASK_LOW_PASS_A: f64 = 12.0;
+/// A map has to be this much better than the mask's low-pass.
+const MASK_LOW_PASS_FACTOR: f64 = 1.5;
+/// The mask reaches beyond the particle by this share of the resolution …
+const MASK_EXTENSION: f64 = 0.4;
+/// … between these, Å.
+const MASK_EXTENSION_A: (f64, f64) = (4.0, 14.0);
+/// Its edge is as wide as this share of the resolution …
+const MASK_EDGE: f64 = 0.6;
+/// … between these, Å.
+const MASK_EDGE_A: (f64, f64) = (6.0, 16.0);
+
+/// What turns images into slices to insert.
+#[derive(Clone, Copy)]
+struct Slices<'a> {
+    data: &'a Data,
+    noise: &'a [Vec<f64>],
+    box_px: usize,
+}
+
+/// Slices of both halves under accumulation.
+pub struct Accumulation<'a, D: Insert> {
+    device: &'a D,
+    slices: Slices<'a>,
+    sums: [D::Accumulator; 2],
+}
+
+fn device_error(error: InsertError) -> StageError {
+    StageError::input(
+        format!("a particle could not be inserted: {error}"),
+        "look at the stack for images that are not normalised",
+    )
+}
+
+impl<'a, D: Insert> Accumulation<'a, D> {
+    /// Empty sums for a working box; `noise` as in [`State::noise`].
+    ///
+    /// # Errors
+    /// The device lacks memory.
+    pub fn new(
+        device: &'a D,
+        data: &'a Data,
+        noise: &'a [Vec<f64>],
+        box_px: usize,
+    ) -> Result<Self, StageError> {
+        let grid = PaddedGrid::new(box_px, PADDING, 0.5 * box_px as f64);
+        let least = noise.iter().flatten().copied().fold(f64::INFINITY, f64::min).max(f64::MIN_POSITIVE);
+        let images = data.usable.len() as u64;
+        let scale = FixedPoint::new(LARGEST_COEFFICIENT_SD / least.sqrt(), 1.0 / least, images);
+        let empty = || device.accumulator(grid, scale).map_err(device_error);
+        Ok(Self { device, slices: Slices { data, noise, box_px }, sums: [empty()?, empty()?] })
+    }
+
+    /// Adds a chunk's images, whole-box transforms, at their poses.
+    ///
+    /// # Errors
+    /// An image beyond all bounds.
+    pub fn add(
+        &mut self,
+        range: Range<usize>,
+        images: &[HalfImage],
+        particles: &[ParticleState],
+    ) -> Result<(), StageError> {
+        let slices = self.slices;
+        for half in HalfSet::BOTH {
+            let which: Vec<usize> =
+                range.clone().filter(|&which| slices.data.halves[which] == half).collect();
+            let shape = (which.len(), slices.box_px, slices.box_px / 2 + 1);
+            let mut numerator = Array3::<Complex32>::zeros(shape);
+            let mut weight = Array3::<f32>::zeros(shape);
+            let slots = numerator.outer_iter_mut().into_par_iter().zip(weight.outer_iter_mut());
+            slots.zip(&which).for_each(|((mut numerator, mut weight), &which)| {
+                let place = which - range.start;
+                slices.prepare(which, &images[place], &particles[place], &mut numerator, &mut weight);
+            });
+            let rotations: Vec<Rotation> =
+                which.iter().map(|&which| particles[which - range.start].pose.rotation).collect();
+            let batch = SliceBatch {
+                numerator: numerator.view(),
+                weight: weight.view(),
+                rotations: &rotations,
+                rmax: 0.5 * slices.box_px as f64 - 1.0,
+            };
+            self.device.insert(&mut self.sums[half.index()], &batch).map_err(device_error)?;
+        }
+        Ok(())
+    }
+
+    /// Sums of all ranks, on all ranks.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn collect(self, ctx: &Ctx<'_>) -> Result<[FixedGrid; 2], StageError> {
+        let [first, second] = self.sums;
+        let mut grids = [
+            self.device.collect(first).map_err(device_error)?,
+            self.device.collect(second).map_err(device_error)?,
+        ];
+        grids.iter_mut().for_each(|grid| ctx.comm.sum_in_place_i64(grid.data_mut()));
+        Ok(grids)
+    }
+}
+
+impl Slices<'_> {
+    /// `X_t c / s2` and `c² / s2` of one particle.
+    fn prepare(
+        &self,
+        which: usize,
+        image: &HalfImage,
+        particle: &ParticleState,
+        numerator: &mut ndarray::ArrayViewMut2<'_, Complex32>,
+        weight: &mut ndarray::ArrayViewMut2<'_, f32>,
+    ) {
+        let n = self.box_px;
+        let pixel_a = self.data.geometry.pixel_in(n);
+        let noise =
+            &self.noise[self.data.halves[which].index() * self.data.group_count + self.data.groups[which]];
+        let ctf = LatticeCtf::new(self.data.ctf(which), n, pixel_a);
+        let mut image = cropped(image, n);
+        let [tx, ty] = particle.pose.shift_a.map(|a| a / pixel_a);
+        image.shift(-tx, -ty);
+        let limit = 0.5 * n as f64;
+        for (y, ((source, mut numerator), mut weight)) in
+            image.data().outer_iter().zip(numerator.outer_iter_mut()).zip(weight.outer_iter_mut()).enumerate()
+        {
+            let qy = signed_frequency(y, n) as f64;
+            for (x, value) in source.iter().enumerate() {
+                let qx = x as f64;
+                let r = qx.hypot(qy);
+                if r >= limit {
+                    continue;
+                }
+                let c = ctf.value(qx, qy);
+                let over = (1.0 / spectrum_at(noise, r).max(f64::from(f32::MIN_POSITIVE))) as f32;
+                numerator[x] = value * (c * over);
+                weight[x] = c * c * over;
+            }
+        }
+    }
+}
+
+/// Half maps and what follows from them, on one working box.
+pub struct HalfMaps {
+    /// Sums of slices, symmetrised, low frequencies joined.
+    pub sums: [SliceSums; 2],
+    /// Maps without regularisation.
+    pub plain: [Array3<f32>; 2],
+    /// The mask.
+    pub mask: Array3<f32>,
+    /// Their correlation.
+    pub fsc: CorrectedFsc,
+    /// τ² by shell, per half.
+    pub tau2: [Vec<f64>; 2],
+    /// First shell beyond the joined ones.
+    pub joined: usize,
+}
+
+impl HalfMaps {
+    /// Maps from sums of slices. `resolved` is the radius known so far, for the automatic mask.
+    pub fn new(
+        ctx: &Ctx<'_>,
+        data: &Data,
+        params: &RefineHomogeneous,
+        grids: [FixedGrid; 2],
+        resolved: f64,
+    ) -> Self {
+        let join_radius = data.geometry.edge_a() / params.join_halves_below;
+        let [mut first, mut second] = grids.map(|grid| grid.to_sums());
+        join(&mut first, &mut second, join_radius);
+        let sums = [first, second].map(|sums| sums.symmetrised(params.symmetry));
+        let plain = [0, 1].map(|half: usize| sums[half].map(None, f64::INFINITY));
+        let mask = mask_of(ctx, data, params, &plain, resolved);
+        let fsc = corrected_fsc(plain[0].view(), plain[1].view(), mask.view(), params.seed);
+        let tau2 =
+            [0, 1].map(|half: usize| tau2_from_fsc(&fsc.corrected, &sums[half].shell_weight(), TAU2_FACTOR));
+        Self { sums, plain, mask, fsc, tau2, joined: join_radius.floor() as usize + 1 }
+    }
+
+    /// Radius at which the corrected FSC falls below a threshold, Fourier pixels; not counting joined shells.
+    pub fn radius_at(&self, threshold: f64) -> f64 {
+        radius_at(&self.fsc.corrected, threshold, self.joined)
+    }
+
+    /// The regularised halves.
+    pub fn regularised(&self) -> [Array3<f32>; 2] {
+        [0, 1].map(|half: usize| self.sums[half].map(Some(&self.tau2[half]), f64::INFINITY))
+    }
+
+    /// The regularised map of both halves.
+    pub fn combined(&self) -> Array3<f32> {
+        let mut all = self.sums[0].clone();
+        all.add(&self.sums[1]);
+        let tau2: Vec<f64> = self.tau2[0].iter().zip(&self.tau2[1]).map(|(a, b)| 0.5 * (a + b)).collect();
+        all.map(Some(&tau2), f64::INFINITY)
+    }
+}
+
+/// Makes the sums of two halves the same, their mean, up to `radius` Fourier pixels: below it they cannot be told apart
+/// anyway, and so they keep one orientation.
+fn join(first: &mut SliceSums, second: &mut SliceSums, radius: f64) {
+    let grid = first.grid;
+    let reach = grid.reach() as f64;
+    let limit2 = (radius * grid.scale()).powi(2);
+    let inside = |z: usize, y: usize, x: usize| {
+        (z as f64 - reach).powi(2) + (y as f64 - reach).powi(2) + (x * x) as f64 <= limit2
+    };
+    Zip::indexed(&mut first.numerator).and(&mut second.numerator).par_for_each(|(z, y, x), a, b| {
+        if inside(z, y, x) {
+            *a = (*a + *b) * 0.5;
+            *b = *a;
+        }
+    });
+    Zip::indexed(&mut first.weight).and(&mut second.weight).par_for_each(|(z, y, x), a, b| {
+        if inside(z, y, x) {
+            *a = (*a + *b) * 0.5;
+            *b = *a;
+        }
+    });
+}
+
+/// The given mask, one made from the map, or the sphere, on the box of the maps.
+fn mask_of(
+    ctx: &Ctx<'_>,
+    data: &Data,
+    params: &RefineHomogeneous,
+    plain: &[Array3<f32>; 2],
+    resolved: f64,
+) -> Array3<f32> {
+    let box_px = plain[0].dim().0;
+    let resampled = |mask: &Array3<f32>| {
+        // a mask keeps its values, not those of its transform
+        vitreous_compute::fourier::resample_volume(mask.view(), box_px).mapv(|v| v.clamp(0.0, 1.0))
+    };
+    if let Some(mask) = &data.given_mask {
+        return resampled(mask);
+    }
+    let sphere = resampled(&data.sphere);
+    if !params.auto_mask {
+        return sphere;
+    }
+    let map = (&plain[0] + &plain[1]) * 0.5 * &sphere;
+    match auto_mask(map.view(), &mask_settings(&data.geometry, box_px, resolved)) {
+        Ok(mask) => mask * sphere,
+        Err(error) => {
+            log::warn!("{}: no automatic mask in this iteration, the sphere is used: {error}", ctx.job);
+            sphere
+        }
+    }
+}
+
+fn mask_settings(geometry: &Geometry, box_px: usize, resolved: f64) -> AutoMask {
+    let edge_a = geometry.edge_a();
+    let resolution_a = edge_a / resolved.max(1.0);
+    let low_pass_a = MASK_LOW_PASS_A.max(MASK_LOW_PASS_FACTOR * resolution_a);
+    let within = |share: f64, (low, high): (f64, f64)| {
+        (share * low_pass_a).clamp(low, high) / geometry.pixel_in(box_px)
+    };
+    AutoMask {
+        low_pass_radius: edge_a / low_pass_a,
+        level: USUAL_LEVEL,
+        extend_px: within(MASK_EXTENSION, MASK_EXTENSION_A),
+        edge_px: within(MASK_EDGE, MASK_EDGE_A),
+    }
+}
+
+/// New noise spectra from the residual power of all chunks; shells beyond the working box keep the images' power.
+/// Groups of few particles are drawn towards their half's mean.
+pub fn noise_from(data: &Data, chunks: &Chunks<'_>, residual: &[Vec<Vec<f64>>]) -> Vec<Vec<f64>> {
+    /// Particles from which on a group's own spectrum outweighs that of all.
+    const ENOUGH: f64 = 1000.0;
+    let lists = 2 * data.group_count;
+    let shells = residual.first().and_then(|chunk| chunk.first()).map_or(0, Vec::len);
+    let mut counts = vec![0.0; lists];
+    for which in 0..chunks.range(chunks.count().max(1) - 1).end {
+        counts[data.halves[which].index() * data.group_count + data.groups[which]] += 1.0;
+    }
+    let mut sums = vec![vec![0.0; shells]; lists];
+    for chunk in residual {
+        for (sum, part) in sums.iter_mut().zip(chunk) {
+            sum.iter_mut().zip(part).for_each(|(a, b)| *a += b);
+        }
+    }
+    let mut spectra = Vec::with_capacity(lists);
+    for half in 0..2 {
+        let groups = half * data.group_count..(half + 1) * data.group_count;
+        let images: f64 = counts[groups.clone()].iter().sum();
+        let all: Vec<f64> = (0..shells)
+            .map(|shell| groups.clone().map(|g| sums[g][shell]).sum::<f64>() / images.max(1.0))
+            .collect();
+        for (group, index) in groups.enumerate() {
+            let own: Vec<f64> = sums[index].iter().map(|sum| sum / counts[index].max(1.0)).collect();
+            let mut spectrum = vitreous_compute::spectra::shrunk(&own, &all, counts[index], ENOUGH);
+            // the last shells of the working box are cut by its corners
+            spectrum.truncate(shells.saturating_sub(1));
+            let rest = &data.power[group][spectrum.len().min(data.power[group].len())..];
+            spectrum.extend(rest);
+            if let Some(&second) = spectrum.get(1) {
+                // DC carries nothing and is never used, but must not be zero
+                spectrum[0] = second;
+            }
+            spectra.push(spectrum.into_iter().map(|v| v.max(f64::MIN_POSITIVE)).collect());
+        }
+    }
+    spectra
+}
+
+/// Root-mean-square shift along an axis, Å, for the prior of the next iteration; at least a pixel of the images.
+pub fn shift_sigma_a(state: &State, geometry: &Geometry) -> f64 {
+    let sum: f64 = state.particles.iter().map(|p| p.pose.shift_a.iter().map(|a| a * a).sum::<f64>()).sum();
+    (sum / (2.0 * state.particles.len().max(1) as f64)).sqrt().max(geometry.pixel_size_a)
+}

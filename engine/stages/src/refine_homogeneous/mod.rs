@@ -1,0 +1,30 @@
+//! `refine-homogeneous`: see README.md in this folder.
+
+mod checkpoint;
+mod chunks;
+mod data;
+mod expectation;
+mod maximisation;
+mod report;
+mod run;
+mod schedule;
+mod state;
+
+#[cfg(test)]
+mod tests;
+
+use crate::{Ctx, Stage, StageError};
+use vitreous_model::report::Report;
+
+/// The stage.
+pub struct RefineHomogeneous;
+
+impl Stage for RefineHomogeneous {
+    fn name(&self) -> &'static str {
+        "refine-homogeneous"
+    }
+
+    fn run(&self, ctx: &Ctx<'_>) -> Result<Report, StageError> {
+        run::run(ctx, ctx.device)
+    }
+}

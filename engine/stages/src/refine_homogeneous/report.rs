@@ -1,0 +1,133 @@
+//! What a refinement reports.
+
+use super::data::Data;
+use super::maximisation::HalfMaps;
+use super::state::State;
+use crate::Ctx;
+use crate::map_figures;
+use ndarray::Array3;
+use serde_json::json;
+use vitreous_jobs::refine_homogeneous::RefineHomogeneous;
+use vitreous_model::conventions::resolution_at;
+use vitreous_model::half_set::HalfSet;
+use vitreous_model::report::{Axis, Figure, Report, Series};
+
+/// The report of a finished refinement.
+pub fn report(
+    ctx: &Ctx<'_>,
+    data: &Data,
+    params: &RefineHomogeneous,
+    state: &State,
+    maps: &HalfMaps,
+    combined: &Array3<f32>,
+) -> Report {
+    let geometry = &data.geometry;
+    let (n, pixel_a) = (geometry.n, geometry.pixel_size_a);
+    let resolution = |curve: &[f64], threshold| resolution_at(curve, threshold, n, pixel_a);
+    let (at_0143, fell) = resolution(&maps.fsc.corrected, 0.143);
+    let mut report =
+        Report::new(format!("Refinement of {} particles, {}", data.usable.len(), params.symmetry));
+    report.number("resolution_fsc0143_A", "Resolution (FSC 0.143, corrected for the mask)", at_0143, "Å");
+    report.number("resolution_fsc05_A", "Resolution (FSC 0.5)", resolution(&maps.fsc.corrected, 0.5).0, "Å");
+    report.number(
+        "resolution_unmasked_A",
+        "Resolution without mask (FSC 0.143)",
+        resolution(&maps.fsc.unmasked, 0.143).0,
+        "Å",
+    );
+    report.number("particles", "Particles", data.usable.len() as f64, "");
+    let halves = HalfSet::BOTH.map(|half| data.halves.iter().filter(|&&h| h == half).count() as f64);
+    report.number("half1_particles", "Particles in half 1", halves[0], "");
+    report.number("half2_particles", "Particles in half 2", halves[1], "");
+    report.number("iterations", "Iterations", f64::from(state.iteration), "");
+    if let Some(last) = state.history.last() {
+        report.number("change_deg", "Median change of rotation in the last iteration", last.change_deg, "°");
+        report.number("log_likelihood", "Mean log-likelihood per particle", last.log_likelihood, "nat");
+    }
+    report.number("shift_sigma_A", "Standard deviation of shifts along an axis", state.shift_sigma_a, "Å");
+    if !fell {
+        report.notes.push(format!(
+            "The FSC never falls under 0.143: the resolution given is the Nyquist limit, {at_0143:.2} Å."
+        ));
+    }
+    if state.iteration >= params.max_iterations {
+        report.notes.push("Refinement ended at max_iterations and may not have converged.".into());
+    }
+    report.figures = figures(data, state, maps, combined);
+    report.skipped = ctx.skipped();
+    report.data.insert("fsc".into(), fsc_table(data, maps));
+    report.data.insert("iterations".into(), history(state));
+    report
+}
+
+fn figures(data: &Data, state: &State, maps: &HalfMaps, combined: &Array3<f32>) -> Vec<Figure> {
+    let (n, pixel_a) = (data.geometry.n, data.geometry.pixel_size_a);
+    let fsc = &maps.fsc;
+    let curves: [(&str, &[f64]); 4] = [
+        ("corrected", &fsc.corrected),
+        ("masked", &fsc.masked),
+        ("unmasked", &fsc.unmasked),
+        ("phases randomised", &fsc.randomised),
+    ];
+    let rotations = state.particles.iter().map(|particle| particle.pose.rotation);
+    vec![
+        map_figures::fsc("fsc", "Correlation of the half maps", &curves, n, pixel_a),
+        map_figures::slices("slices", "Central slices of the map", combined.view(), pixel_a),
+        map_figures::projections("projections", "Projections of the map", combined.view(), pixel_a),
+        map_figures::slices("mask", "Central slices of the mask", maps.mask.view(), pixel_a),
+        map_figures::directions("directions", "Viewing directions", rotations),
+        course(state),
+    ]
+}
+
+fn course(state: &State) -> Figure {
+    let x: Vec<f64> = (1..=state.history.len()).map(|i| i as f64).collect();
+    Figure::Plot {
+        id: "course".into(),
+        title: "Course of the refinement".into(),
+        x: Axis::new("iteration", ""),
+        y: Axis::new("resolution, median change of rotation", "Å, °"),
+        series: vec![
+            Series::line("resolution (Å)", x.clone(), state.history.iter().map(|r| r.resolution_a)),
+            Series::line("change of rotation (°)", x, state.history.iter().map(|r| r.change_deg)),
+        ],
+        levels: Vec::new(),
+        x_is_resolution: false,
+        equal_axes: false,
+    }
+}
+
+/// The curves, one row per shell.
+fn fsc_table(data: &Data, maps: &HalfMaps) -> serde_json::Value {
+    let edge_a = data.geometry.edge_a();
+    let row = |shell: usize| {
+        json!({
+            "frequency_per_A": shell as f64 / edge_a,
+            "corrected": maps.fsc.corrected[shell],
+            "masked": maps.fsc.masked[shell],
+            "unmasked": maps.fsc.unmasked[shell],
+            "randomised": maps.fsc.randomised[shell],
+        })
+    };
+    (0..maps.fsc.corrected.len()).map(row).collect()
+}
+
+fn history(state: &State) -> serde_json::Value {
+    let row = |(index, r): (usize, &super::state::IterationRecord)| {
+        json!({
+            "iteration": index + 1,
+            "resolution_A": finite(r.resolution_a),
+            "box_px": r.box_px,
+            "band_px": r.band_px,
+            "change_deg": finite(r.change_deg),
+            "log_likelihood_nat": finite(r.log_likelihood),
+            "jumped_fraction": finite(r.jumped),
+        })
+    };
+    state.history.iter().enumerate().map(row).collect()
+}
+
+/// JSON has no NaN.
+fn finite(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
+}
