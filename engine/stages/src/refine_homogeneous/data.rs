@@ -71,8 +71,10 @@ impl Data {
         let table = ctx.input("particles")?;
         let set = particles::read(&table.path)?;
         let (images, mut unfit) = ParticleImages::open(ctx, &set);
+        // without any CTF the images are taken as they are; a mixture is a mistake
+        let any_ctf = set.particles.iter().any(|particle| particle.ctf.is_some());
         for (index, particle) in set.particles.iter().enumerate() {
-            if particle.ctf.is_none() && images.has(index) {
+            if any_ctf && particle.ctf.is_none() && images.has(index) {
                 unfit.push(UnfitParticle {
                     index,
                     item: item_name(&set, index),

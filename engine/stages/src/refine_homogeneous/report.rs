@@ -50,6 +50,9 @@ pub fn report(
             "The FSC never falls under 0.143: the resolution given is the Nyquist limit, {at_0143:.2} Å."
         ));
     }
+    if data.set.particles.iter().all(|particle| particle.ctf.is_none()) {
+        report.notes.push("No particle has a CTF: none was corrected.".into());
+    }
     if state.iteration >= params.max_iterations {
         report.notes.push("Refinement ended at max_iterations and may not have converged.".into());
     }
