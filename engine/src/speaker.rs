@@ -115,8 +115,8 @@ struct ProgressLog {
 impl ProgressLog {
     fn line(&mut self, kind: &EventKind, now: Instant) -> Option<String> {
         match kind {
-            EventKind::Started { host, ranks, threads, device, .. } => {
-                Some(format!("started on {host}: {ranks} rank(s) of {threads} thread(s), {device}"))
+            EventKind::Started { host, ranks, device, .. } => {
+                Some(format!("started on {host}: {ranks} rank(s), each on {device}"))
             }
             EventKind::Phase { name, total } => {
                 self.phase.clone_from(name);
@@ -126,7 +126,7 @@ impl ProgressLog {
             }
             EventKind::Progress { done, total } => self.progress(*done, *total, now),
             EventKind::Figure { name, value, unit } => {
-                let text = format!("{value:.4} {unit}").trim_end().to_string();
+                let text = format!("{} {unit}", four_digits(*value)).trim_end().to_string();
                 self.figures.retain(|(known, _)| known != name);
                 self.figures.push((name.clone(), text));
                 None
@@ -160,6 +160,12 @@ impl ProgressLog {
     }
 }
 
+/// A number to about four digits.
+fn four_digits(value: f64) -> String {
+    let before_point = value.abs().max(1e-6).log10().floor() as i32 + 1;
+    format!("{value:.*}", (4 - before_point).clamp(0, 6) as usize)
+}
+
 /// Seconds as people say them.
 fn duration(seconds: f64) -> String {
     let seconds = seconds.round() as u64;
@@ -191,8 +197,14 @@ mod tests {
         let figure = EventKind::Figure { name: "drift".into(), value: 2.5, unit: "Å".into() };
         assert_eq!(log.line(&figure, at(2)), None);
         let line = log.line(&progress(60), at(10));
-        assert_eq!(line.as_deref(), Some("movies: 60 of 100, 20 s to go, 2.0/s, drift 2.5000 Å"));
+        assert_eq!(line.as_deref(), Some("movies: 60 of 100, 20 s to go, 2.0/s, drift 2.500 Å"));
         assert!(log.line(&progress(100), at(11)).is_some(), "the last one always");
+    }
+
+    #[test]
+    fn figures_have_four_digits() {
+        let values = [10543.02, 12.3456, 3.14159, 0.05, 0.0, -250.0];
+        assert_eq!(values.map(four_digits), ["10543", "12.35", "3.142", "0.05000", "0.000000", "-250.0"]);
     }
 
     #[test]
