@@ -14,8 +14,9 @@ parameters! {
         pub patches_x: u32 = 5;
         /// Patches along y for local motion.
         pub patches_y: u32 = 5;
-        /// B-factor that damps high frequencies in the alignment.
-        pub bfactor: f64 = 150.0, unit "px²";
+        /// B-factor that damps high frequencies in the alignment, on top of weights measured from each movie; more for
+        /// movies with a fixed pattern that the gain reference does not remove.
+        pub bfactor: f64 = 20.0, unit "px²";
         /// Bin the output by Fourier cropping; 1 keeps the movie's pixel size.
         pub binning: f64 = 1.0;
         /// Weight frames by their dose; needs the dose per frame.
@@ -57,7 +58,8 @@ impl Validate for CorrectMotion {
     }
 }
 
-/// Threads × three float frames in flight, a dozen accumulators, and the binned stack at about a sixteenth of a frame.
+/// Per frame of floats: 8 for frames held, 2 per thread for frames being decoded and binned, 7 sums, 4 for transforms, 6
+/// for small copies, one gain.
 fn resources(_: &CorrectMotion, inputs: &InputSummary) -> Resources {
     let [width, height] = inputs.frame_px.unwrap_or([5760, 4092]).map(u64::from);
     let frames = u64::from(inputs.frames.unwrap_or(50));
@@ -66,7 +68,7 @@ fn resources(_: &CorrectMotion, inputs: &InputSummary) -> Resources {
     let seconds_per_movie = 2 + width * height * frames / 60_000_000;
     Resources {
         threads: threads as u32,
-        mem_mib: 512 + frame_mib * (12 + 3 * threads + frames / 12),
+        mem_mib: 256 + frame_mib * (8 + 2 * threads + 7 + 4 + 6 + 1),
         walltime_s: 3600 + inputs.items * seconds_per_movie,
         ..Resources::default()
     }

@@ -4,6 +4,7 @@
 //! through it.
 
 pub mod ab_initio;
+mod correct_motion;
 pub mod ctx;
 mod estimate_ctf;
 pub mod exposure_files;
@@ -28,6 +29,7 @@ pub use stage::{Stage, StageError};
 pub static STAGES: &[&dyn Stage] = &[
     &import_movies::ImportMovies,
     &import_micrographs::ImportMicrographs,
+    &correct_motion::CorrectMotion,
     &estimate_ctf::EstimateCtf,
     &pick_blobs::PickBlobs,
     &extract_particles::ExtractParticles,

@@ -1,0 +1,53 @@
+//! `correct-motion`: from movies to micrographs. The README of this folder says how.
+//!
+//! No numerics here: [`run`] goes through the movies, [`correct`] is the order of steps for one, the other files are its
+//! parts: a first pass over the frames (`survey`, `decimate`, `hot_pixels`), the motion (`band`, `correlation`, `global`,
+//! `patches`, `local`, `field_fit`, `smoothing`, `splines`, `motion_field`), a second pass (`warp`, `kernel`) and the
+//! sums (`dose_weights`, `compose`).
+
+mod band;
+mod compose;
+mod correct;
+mod correlation;
+mod decimate;
+mod dose_weights;
+mod field_fit;
+mod global;
+mod hot_pixels;
+mod kernel;
+mod local;
+mod motion_field;
+mod movie;
+mod patches;
+mod record;
+mod report;
+mod run;
+mod simd;
+mod smoothing;
+mod spectrum;
+mod splines;
+mod survey;
+mod warp;
+
+use crate::{Ctx, Stage, StageError};
+use vitreous_model::report::Report;
+
+/// The stage.
+pub struct CorrectMotion;
+
+impl Stage for CorrectMotion {
+    fn name(&self) -> &'static str {
+        "correct-motion"
+    }
+
+    fn run(&self, ctx: &Ctx<'_>) -> Result<Report, StageError> {
+        run::run(ctx)
+    }
+}
+
+#[cfg(test)]
+mod simulated;
+#[cfg(test)]
+mod stage_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,392 @@
+//! Movies in, micrographs out.
+
+use super::correct::{Corrected, Settings, correct};
+use super::correlation::Pair;
+use super::movie::{Movie, MovieError};
+use super::record::{Done, PatchRecord};
+use super::{report, spectrum};
+use crate::items::{Item, Outcome, for_each_item};
+use crate::{Ctx, StageError};
+use ndarray::Array2;
+use std::path::Path;
+use std::sync::Arc;
+use vitreous_formats::gain::read_gain;
+use vitreous_formats::mrc::{MrcSpec, MrcWriter};
+use vitreous_formats::star::convert::{LocalTrack, MovieMotion, motion_blocks};
+use vitreous_formats::{FormatError, open_image, star, table};
+use vitreous_jobs::correct_motion::CorrectMotion;
+use vitreous_model::dose::voltage_factor;
+use vitreous_model::event::EventKind;
+use vitreous_model::exposure::{
+    Exposure, ExposureSet, GainFlip, MicrographSource, MotionSummary, MovieSource, OpticsGroup,
+};
+use vitreous_model::outputs::{Kind, Output};
+use vitreous_model::params::Validate;
+use vitreous_model::report::Report;
+
+/// Movies of which the patches' own tracks are kept for figures.
+pub(super) const SHOWN: usize = 6;
+
+/// Dose that counts as early motion, e/Å² (as RELION has it).
+const EARLY_DOSE: f64 = 4.0;
+
+/// Points along either axis at which the local motion is written for RELION, which fits its own polynomial to them.
+const LOCAL_POINTS: usize = 7;
+
+/// The stage.
+pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
+    let params: CorrectMotion = ctx.params()?;
+    params.validate()?;
+    let set = read_movies(ctx)?;
+    if params.dose_weighting {
+        check_voltages(&set)?;
+    }
+    let items: Vec<Item> = set.exposures.iter().map(|exposure| item(ctx, &params, &set, exposure)).collect();
+    let mut gains = GainCache::default();
+    let outcomes = for_each_item(ctx, "movies", &items, params.max_bad_fraction, |index| {
+        let done = correct_one(ctx, &params, &set, index, &mut gains)?;
+        ctx.say(EventKind::Figure { name: "motion".into(), value: done.motion.total_a, unit: "Å".into() });
+        Ok(done)
+    })?;
+    if !ctx.is_root() {
+        return Ok(Report::new(""));
+    }
+    let (set, done) = with_results(set, outcomes);
+    let report = report::make(ctx, &set, &done, &params)?;
+    write_table(ctx, &set)?;
+    Ok(report)
+}
+
+fn read_movies(ctx: &Ctx<'_>) -> Result<ExposureSet, StageError> {
+    let input = ctx.input("movies")?;
+    let set = table::exposures::read(&input.path)?;
+    if set.exposures.is_empty() {
+        let what = format!("{}: the table has no movies, expected one or more", input.path.display());
+        return Err(StageError::input(what, "look into the report of the job that made it"));
+    }
+    Ok(set)
+}
+
+/// Dose weighting needs a known critical dose for every group of optics.
+fn check_voltages(set: &ExposureSet) -> Result<(), StageError> {
+    for group in &set.optics {
+        voltage_factor(group.voltage).map_err(|unknown| {
+            StageError::input(
+                format!("optics group {} ({}): {unknown}", group.number, group.name),
+                "run with --dose-weighting false, or import the movies with the right --voltage",
+            )
+        })?;
+    }
+    Ok(())
+}
+
+/// Name of an exposure's item, and all that its result depends on.
+fn item(ctx: &Ctx<'_>, params: &CorrectMotion, set: &ExposureSet, exposure: &Exposure) -> Item {
+    let movie = exposure.movie.as_ref();
+    let length = movie.and_then(|m| std::fs::metadata(ctx.resolve(&m.path)).ok()).map(|m| m.len());
+    let optics = set.optics_of(exposure.optics_group);
+    Item { name: exposure.name.clone(), fingerprint: format!("{params:?} {movie:?} {length:?} {optics:?}") }
+}
+
+/// The gain reference read last: successive movies nearly always share it.
+#[derive(Default)]
+struct GainCache {
+    key: Option<(String, u32, GainFlip, usize, usize)>,
+    gain: Option<Arc<[f32]>>,
+}
+
+impl GainCache {
+    /// The gain factors of a movie, `None` if it is corrected already.
+    fn get(&mut self, ctx: &Ctx<'_>, movie: &MovieSource) -> Result<Option<Arc<[f32]>>, StageError> {
+        if movie.gain_path.is_empty() {
+            return Ok(None);
+        }
+        let (width, height) = (movie.width as usize, movie.height as usize);
+        let key = (movie.gain_path.clone(), movie.gain_rotate, movie.gain_flip, width, height);
+        if self.key.as_ref() != Some(&key) {
+            let path = ctx.resolve(&movie.gain_path);
+            let gain =
+                read_gain(&path, movie.gain_rotate, movie.gain_flip, width, height).map_err(|error| {
+                    StageError::input(error.to_string(), "import the movies with the right gain")
+                })?;
+            (self.key, self.gain) = (Some(key), Some(gain.factor.iter().copied().collect()));
+        }
+        Ok(self.gain.clone())
+    }
+}
+
+/// The movie and the optics of an exposure.
+fn parts_of<'a>(
+    set: &'a ExposureSet,
+    exposure: &'a Exposure,
+) -> Result<(&'a MovieSource, &'a OpticsGroup), StageError> {
+    let name = &exposure.name;
+    let unfit = |what: String| StageError::input(format!("{name}: {what}"), "import the movies again");
+    let movie = exposure.movie.as_ref().ok_or_else(|| unfit("has no movie".into()))?;
+    let group = exposure.optics_group;
+    let optics =
+        set.optics_of(group).ok_or_else(|| unfit(format!("optics group {group} is not in the table")))?;
+    if !(movie.pixel_size_a.is_finite() && movie.pixel_size_a > 0.0) {
+        return Err(unfit(format!("pixel size is {} Å, expected a positive number", movie.pixel_size_a)));
+    }
+    if !(movie.dose_per_frame >= 0.0 && movie.pre_exposure >= 0.0) {
+        let (dose, before) = (movie.dose_per_frame, movie.pre_exposure);
+        return Err(unfit(format!(
+            "dose per frame {dose} and pre-exposure {before} e/Å², expected none negative"
+        )));
+    }
+    Ok((movie, optics))
+}
+
+fn correct_one(
+    ctx: &Ctx<'_>,
+    params: &CorrectMotion,
+    set: &ExposureSet,
+    index: usize,
+    gains: &mut GainCache,
+) -> Result<Done, StageError> {
+    let exposure = &set.exposures[index];
+    let (source, optics) = parts_of(set, exposure)?;
+    let movie = open_movie(ctx, params, source, gains)?;
+    let settings = settings(params, exposure, source, optics)?;
+    let corrected = correct(&movie, &settings).map_err(|error| match error {
+        MovieError::Format(error) => StageError::Format(error),
+        error @ MovieError::NotFinite { .. } => StageError::input(error.to_string(), ""),
+    })?;
+    let micrograph = write_micrographs(ctx, &exposure.name, &movie, &settings, &corrected)?;
+    write_star(ctx, &exposure.name, source, optics, &settings, &movie, &corrected)?;
+    Ok(done(index, micrograph, &settings, &corrected))
+}
+
+/// Opens a movie and holds its header against the table and the wanted frames.
+fn open_movie(
+    ctx: &Ctx<'_>,
+    params: &CorrectMotion,
+    source: &MovieSource,
+    gains: &mut GainCache,
+) -> Result<Movie, StageError> {
+    let path = ctx.resolve(&source.path);
+    let file = open_image(&path)?;
+    let header = file.header().clone();
+    let found = (header.width, header.height, header.frames);
+    let expected = (source.width as usize, source.height as usize, source.frames as usize);
+    if found != expected {
+        let of = |(width, height, frames): (usize, usize, usize)| {
+            format!("{frames} frame(s) of {width} × {height} px")
+        };
+        let what = format!("{}: holds {}, the table says {}", path.display(), of(found), of(expected));
+        return Err(StageError::input(what, "the file changed since it was imported: import it again"));
+    }
+    let last = params.last_frame.map_or(header.frames, |last| last as usize);
+    let first = params.first_frame as usize - 1;
+    if last > header.frames || first >= last {
+        let what = format!(
+            "{}: frames {} to {last} are asked for, the movie has {}",
+            path.display(),
+            first + 1,
+            header.frames
+        );
+        return Err(StageError::input(what, "set first_frame and last_frame to frames that are there"));
+    }
+    Ok(Movie { gain: gains.get(ctx, source)?, source: file, first, frames: last - first })
+}
+
+fn settings(
+    params: &CorrectMotion,
+    exposure: &Exposure,
+    source: &MovieSource,
+    optics: &OpticsGroup,
+) -> Result<Settings, StageError> {
+    let name = &exposure.name;
+    if params.dose_weighting && source.dose_per_frame <= 0.0 {
+        return Err(StageError::input(
+            format!(
+                "{name}: dose weighting needs the dose per frame, the table has {} e/Å²",
+                source.dose_per_frame
+            ),
+            "import the movies with --dose-per-frame, or run with --dose-weighting false",
+        ));
+    }
+    let voltage_factor = match params.dose_weighting {
+        true => {
+            Some(voltage_factor(optics.voltage).map_err(|e| StageError::input(format!("{name}: {e}"), ""))?)
+        }
+        false => None,
+    };
+    Ok(Settings {
+        pixel_size_a: source.pixel_size_a,
+        dose_per_frame: source.dose_per_frame,
+        pre_exposure: source.pre_exposure,
+        voltage_factor,
+        patches: [params.patches_x as usize, params.patches_y as usize],
+        b_factor_px2: params.bfactor,
+        binning: params.binning,
+        hot_pixel_sd: params.hot_pixel_sd,
+    })
+}
+
+fn write_micrographs(
+    ctx: &Ctx<'_>,
+    name: &str,
+    movie: &Movie,
+    settings: &Settings,
+    corrected: &Corrected,
+) -> Result<MicrographSource, StageError> {
+    let sums = &corrected.micrographs;
+    let (height, width) = sums.plain.dim();
+    let pixel_size_a = settings.pixel_size_a * movie.width() as f64 / width as f64;
+    let main = format!("micrographs/{name}.mrc");
+    let unweighted = format!("micrographs/{name}_unweighted.mrc");
+    write_mrc(ctx, &main, sums.weighted.as_ref().unwrap_or(&sums.plain), pixel_size_a)?;
+    if sums.weighted.is_some() {
+        write_mrc(ctx, &unweighted, &sums.plain, pixel_size_a)?;
+    }
+    Ok(MicrographSource {
+        path: ctx.table_path(&main),
+        width: width as u32,
+        height: height as u32,
+        pixel_size_a,
+        unweighted_path: if sums.weighted.is_some() { ctx.table_path(&unweighted) } else { String::new() },
+        motion_star_path: ctx.table_path(&star_name(name)),
+    })
+}
+
+fn write_mrc(ctx: &Ctx<'_>, name: &str, image: &Array2<f32>, pixel_size_a: f64) -> Result<(), StageError> {
+    let (height, width) = image.dim();
+    let path = ctx.job_dir.join(name);
+    let pixels = image.as_slice().expect("a micrograph should be in standard layout");
+    ctx.create(name, |out| -> Result<(), StageError> {
+        let spec = MrcSpec::images(width, height, pixel_size_a);
+        let mut writer = MrcWriter::new(out, &path, spec).map_err(failed_write)?;
+        writer.append(pixels).map_err(failed_write)?;
+        writer.finish().map_err(failed_write)?;
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// A file that cannot be *written* is not the movie's fault and ends the job.
+fn failed_write(error: FormatError) -> StageError {
+    match error {
+        FormatError::Io { path, source, .. } => StageError::Io { path, source },
+        other => StageError::Format(other),
+    }
+}
+
+fn star_name(name: &str) -> String {
+    format!("motion/{name}.star")
+}
+
+fn write_star(
+    ctx: &Ctx<'_>,
+    name: &str,
+    source: &MovieSource,
+    optics: &OpticsGroup,
+    settings: &Settings,
+    movie: &Movie,
+    corrected: &Corrected,
+) -> Result<(), StageError> {
+    let field = &corrected.field;
+    let in_angstrom = |u: Pair| u.map(|v| v * settings.pixel_size_a);
+    let track = field.centre_track();
+    let mut local = Vec::new();
+    if field.is_local() {
+        for point in 0..LOCAL_POINTS * LOCAL_POINTS {
+            let at = |i: usize, n: usize| (i as f64 + 0.5) / LOCAL_POINTS as f64 * n as f64;
+            let centre_px = [at(point % LOCAL_POINTS, field.width), at(point / LOCAL_POINTS, field.height)];
+            let displacement_a = (0..field.frames())
+                .map(|frame| {
+                    let [u, v] = field.at(frame, centre_px[0], centre_px[1]);
+                    in_angstrom([u - track[frame][0], v - track[frame][1]])
+                })
+                .collect();
+            local.push(LocalTrack { centre_px, displacement_a });
+        }
+    }
+    let motion = MovieMotion {
+        movie_path: source.path.clone(),
+        gain_path: source.gain_path.clone(),
+        frame_px: [source.width, source.height],
+        pixel_size_a: settings.pixel_size_a,
+        binning: movie.width() as f64 / corrected.micrographs.plain.ncols() as f64,
+        dose_per_frame: settings.dose_per_frame,
+        pre_exposure: settings.pre_exposure + movie.first as f64 * settings.dose_per_frame,
+        voltage_kv: optics.voltage.0,
+        global_a: track.into_iter().map(in_angstrom).collect(),
+        local,
+    };
+    let file = star_name(name);
+    let path = ctx.job_dir.join(&file);
+    ctx.create(&file, |out| -> Result<(), StageError> {
+        let blocks = motion_blocks(&motion);
+        star::writer::write(out, &path, &blocks)
+            .map_err(|error| StageError::io(&path, std::io::Error::other(error)))
+    })?;
+    Ok(())
+}
+
+fn done(index: usize, micrograph: MicrographSource, settings: &Settings, corrected: &Corrected) -> Done {
+    let field = &corrected.field;
+    let track: Vec<Pair> =
+        field.centre_track().iter().map(|u| u.map(|v| v * settings.pixel_size_a)).collect();
+    let pixel_a = settings.pixel_size_a;
+    let patches = corrected.patch_tracks.iter().filter(|_| index < SHOWN).map(|patch| PatchRecord {
+        centre_px: patch.centre,
+        points_a: patch.points.iter().map(|u| u.map(|v| v * pixel_a)).collect(),
+    });
+    let mut coefficients_a = field.coefficients.clone();
+    coefficients_a.iter_mut().flatten().flatten().for_each(|c| *c *= pixel_a);
+    let out_pixel_a = micrograph.pixel_size_a;
+    Done {
+        micrograph,
+        motion: summary(&track, settings.dose_per_frame),
+        frame_px: [field.width, field.height],
+        coefficients_a,
+        local_gain: corrected.local_gain,
+        patches: patches.collect(),
+        bad_pixels: corrected.bad_pixels,
+        terms: corrected.terms,
+        spectrum_before: spectrum::radial_power(corrected.uncorrected.view(), pixel_a),
+        spectrum_after: spectrum::radial_power(corrected.micrographs.plain.view(), out_pixel_a),
+    }
+}
+
+/// Path length of a track (Å), and the part of it up to [`EARLY_DOSE`]; all of it is late if the dose is not known.
+fn summary(track: &[Pair], dose_per_frame: f64) -> MotionSummary {
+    let (mut total_a, mut early_a) = (0.0, 0.0);
+    for (step, pair) in track.windows(2).enumerate() {
+        let length = (pair[1][0] - pair[0][0]).hypot(pair[1][1] - pair[0][1]);
+        total_a += length;
+        if dose_per_frame > 0.0 && (step + 1) as f64 * dose_per_frame <= EARLY_DOSE {
+            early_a += length;
+        }
+    }
+    MotionSummary { total_a, early_a, late_a: total_a - early_a }
+}
+
+/// The exposures that were done, with what was found.
+fn with_results(set: ExposureSet, outcomes: Vec<Outcome<Done>>) -> (ExposureSet, Vec<Done>) {
+    let mut kept = ExposureSet { optics: set.optics, exposures: Vec::new() };
+    let mut results = Vec::new();
+    for (exposure, outcome) in set.exposures.into_iter().zip(outcomes) {
+        if let Outcome::Done(done) = outcome {
+            let (micrograph, motion) = (Some(done.micrograph.clone()), Some(done.motion.clone()));
+            kept.exposures.push(Exposure { micrograph, motion, ctf: None, ..exposure });
+            results.push(done);
+        }
+    }
+    (kept, results)
+}
+
+fn write_table(ctx: &Ctx<'_>, set: &ExposureSet) -> Result<(), StageError> {
+    const FILE: &str = "micrographs.h5";
+    ctx.create_at_path(FILE, |path: &Path| table::exposures::write(path, Kind::Micrographs, set))?;
+    let first = set.exposures.first().and_then(|exposure| exposure.micrograph.as_ref());
+    let fresh = Output::new("micrographs", Kind::Micrographs, FILE, set.exposures.len() as u64);
+    ctx.output(Output {
+        pixel_size_a: first.map(|m| m.pixel_size_a),
+        frame_px: first.map(|m| [m.width, m.height]),
+        ..fresh
+    });
+    Ok(())
+}

@@ -1,0 +1,278 @@
+//! The inner loops of motion correction, each compiled for the baseline and for AVX2.
+//!
+//! The loops are plain Rust over fixed-size arrays that the compiler turns into vector code; no fused multiply-add is
+//! used, so both versions give the same bits.
+#![allow(unsafe_code)]
+
+use super::band::LANES;
+
+/// Defines a function that runs `$body` compiled for AVX2 where the processor has it.
+macro_rules! vectorised {
+    ($(#[$doc:meta])* pub fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+        $(#[$doc])*
+        pub fn $name($($arg: $ty),*) $(-> $ret)? {
+            #[inline(always)]
+            fn body($($arg: $ty),*) $(-> $ret)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2")]
+                fn with_avx2($($arg: $ty),*) $(-> $ret)? {
+                    body($($arg),*)
+                }
+                if std::arch::is_x86_feature_detected!("avx2") {
+                    // SAFETY: the processor was just found to have AVX2, the only thing `with_avx2` needs beyond `body`.
+                    return unsafe { with_avx2($($arg),*) };
+                }
+            }
+            body($($arg),*)
+        }
+    };
+}
+
+/// A row of coefficients in two planes.
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'a> {
+    /// Real parts.
+    pub re: &'a [f32],
+    /// Imaginary parts.
+    pub im: &'a [f32],
+}
+
+vectorised! {
+    /// Multiplies a row of coefficients by `turn · column[x]` (unit complex numbers: the phases of a shift), writes the
+    /// result to `out_re`, `out_im` and adds it to `sum_re`, `sum_im`. All slices have the same length, a multiple of
+    /// [`LANES`].
+    pub fn shift_row(
+        row: Row<'_>,
+        turn: [f32; 2],
+        column: Row<'_>,
+        out_re: &mut [f32],
+        out_im: &mut [f32],
+        sum_re: &mut [f32],
+        sum_im: &mut [f32],
+    ) {
+        let n = row.re.len();
+        let (re, im) = (&row.re[..n], &row.im[..n]);
+        let (col_re, col_im) = (&column.re[..n], &column.im[..n]);
+        let (out_re, out_im) = (&mut out_re[..n], &mut out_im[..n]);
+        let (sum_re, sum_im) = (&mut sum_re[..n], &mut sum_im[..n]);
+        for x in 0..n {
+            let c = turn[0] * col_re[x] - turn[1] * col_im[x];
+            let s = turn[0] * col_im[x] + turn[1] * col_re[x];
+            let a = re[x] * c - im[x] * s;
+            let b = re[x] * s + im[x] * c;
+            out_re[x] = a;
+            out_im[x] = b;
+            sum_re[x] += a;
+            sum_im[x] += b;
+        }
+    }
+}
+
+/// What a row adds to the correlation of a frame with the sum of the others, per column weights included:
+/// `Σ w Re`, `Σ w ωx Im`, `Σ w Im`, `Σ w ωx² Re`, `Σ w ωx Re`, `Σ w² ωx² P`, `Σ w² P`, with
+/// `G = conj(R - A) A = Re + i Im`, `P = |R - A|² |A|²`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RowSums {
+    /// `Σ w Re G`.
+    pub re: f64,
+    /// `Σ w ωx Im G`.
+    pub x_im: f64,
+    /// `Σ w Im G`.
+    pub im: f64,
+    /// `Σ w ωx² Re G`.
+    pub xx_re: f64,
+    /// `Σ w² ωx² P`.
+    pub xx_power: f64,
+    /// `Σ w² P`.
+    pub power: f64,
+}
+
+vectorised! {
+    /// Correlates one row of a shifted frame `a` with the sum of all frames minus this one. All slices have the same
+    /// length, a multiple of [`LANES`]; `omega` is 2π kx/nx, `weight` the weight of every coefficient.
+    pub fn correlate_row(sum: Row<'_>, a: Row<'_>, omega: &[f32], weight: &[f32]) -> RowSums {
+        let n = omega.len();
+        let (sum_re, sum_im) = (&sum.re[..n], &sum.im[..n]);
+        let (a_re, a_im, weight) = (&a.re[..n], &a.im[..n], &weight[..n]);
+        let mut lanes = [[0.0f32; LANES]; 6];
+        for start in (0..n / LANES * LANES).step_by(LANES) {
+            for lane in 0..LANES {
+                let x = start + lane;
+                let (p, q) = (a_re[x], a_im[x]);
+                let (u, v) = (sum_re[x] - p, sum_im[x] - q);
+                let (w, o) = (weight[x], omega[x]);
+                let re = w * (u * p + v * q);
+                let im = w * (u * q - v * p);
+                let power = (w * (u * u + v * v)) * (w * (p * p + q * q));
+                lanes[0][lane] += re;
+                lanes[1][lane] += o * im;
+                lanes[2][lane] += im;
+                lanes[3][lane] += o * o * re;
+                lanes[4][lane] += o * o * power;
+                lanes[5][lane] += power;
+            }
+        }
+        let total = |of: usize| lanes[of].iter().map(|v| f64::from(*v)).sum::<f64>();
+        RowSums {
+            re: total(0),
+            x_im: total(1),
+            im: total(2),
+            xx_re: total(3),
+            xx_power: total(4),
+            power: total(5),
+        }
+    }
+}
+
+/// Taps of the interpolation kernel, see [`super::kernel`].
+pub const TAPS: usize = 6;
+
+/// Pixels of a row that share one displacement.
+pub const SEGMENT: usize = 16;
+
+/// Where a segment of [`SEGMENT`] pixels takes its values from.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Segment {
+    /// Index of the value under the first tap of the first pixel.
+    pub start: usize,
+    /// Weights of [`TAPS`] successive values.
+    pub taps: [f32; TAPS],
+}
+
+vectorised! {
+    /// Interpolates along columns: pixel `x` of segment `s` is `Σ_j taps[j] rows[start + j · stride + x]`, `start` being
+    /// the index in `rows` of the segment's first pixel in the first row used. `out` holds whole segments.
+    pub fn interpolate_columns(rows: &[f32], stride: usize, segments: &[Segment], out: &mut [f32]) {
+        for (segment, out) in segments.iter().zip(out.as_chunks_mut::<SEGMENT>().0) {
+            let mut value = [0.0f32; SEGMENT];
+            for j in 0..TAPS {
+                let start = segment.start + j * stride;
+                let row = &rows[start..start + SEGMENT];
+                for x in 0..SEGMENT {
+                    value[x] += segment.taps[j] * row[x];
+                }
+            }
+            *out = value;
+        }
+    }
+}
+
+vectorised! {
+    /// Interpolates along a row: pixel `x` of segment `s` is `Σ_j taps[j] row[start + j + x]`. `out` holds whole
+    /// segments.
+    pub fn interpolate_row(row: &[f32], segments: &[Segment], out: &mut [f32]) {
+        for (segment, out) in segments.iter().zip(out.as_chunks_mut::<SEGMENT>().0) {
+            let source = &row[segment.start..segment.start + SEGMENT + TAPS - 1];
+            let mut value = [0.0f32; SEGMENT];
+            for j in 0..TAPS {
+                for x in 0..SEGMENT {
+                    value[x] += segment.taps[j] * source[x + j];
+                }
+            }
+            *out = value;
+        }
+    }
+}
+
+vectorised! {
+    /// `accumulator[x] += factor · row[x]`.
+    pub fn add_scaled(accumulator: &mut [f32], factor: f32, row: &[f32]) {
+        let n = accumulator.len();
+        let row = &row[..n];
+        for x in 0..n {
+            accumulator[x] += factor * row[x];
+        }
+    }
+}
+
+vectorised! {
+    /// `accumulator[x] += row[x]`.
+    pub fn add(accumulator: &mut [f32], row: &[f32]) {
+        let n = accumulator.len();
+        let row = &row[..n];
+        for x in 0..n {
+            accumulator[x] += row[x];
+        }
+    }
+}
+
+vectorised! {
+    /// `accumulator[x] += bytes[x]`.
+    pub fn add_bytes(accumulator: &mut [f32], bytes: &[u8]) {
+        let n = accumulator.len();
+        let bytes = &bytes[..n];
+        for x in 0..n {
+            accumulator[x] += f32::from(bytes[x]);
+        }
+    }
+}
+
+vectorised! {
+    /// `values[x] *= factors[x]`.
+    pub fn multiply(values: &mut [f32], factors: &[f32]) {
+        let n = values.len();
+        let factors = &factors[..n];
+        for x in 0..n {
+            values[x] *= factors[x];
+        }
+    }
+}
+
+vectorised! {
+    /// `out[x] = bytes[x]`.
+    pub fn widen(bytes: &[u8], out: &mut [f32]) {
+        let n = out.len();
+        let bytes = &bytes[..n];
+        for x in 0..n {
+            out[x] = f32::from(bytes[x]);
+        }
+    }
+}
+
+vectorised! {
+    /// `out[x] = bytes[x] · gain[x]`.
+    pub fn widen_product(bytes: &[u8], gain: &[f32], out: &mut [f32]) {
+        let n = out.len();
+        let (bytes, gain) = (&bytes[..n], &gain[..n]);
+        for x in 0..n {
+            out[x] = f32::from(bytes[x]) * gain[x];
+        }
+    }
+}
+
+vectorised! {
+    /// `out[x] = values[x]` as bytes, and whether that lost nothing (every value is an integer from 0 to 255).
+    pub fn narrow(values: &[f32], out: &mut [u8]) -> bool {
+        let n = out.len();
+        let values = &values[..n];
+        let mut lost = 0u32;
+        for x in 0..n {
+            // a cast from float saturates, so every input is defined; NaN differs from itself and counts as lost
+            let byte = values[x] as i32;
+            lost |= u32::from(byte as f32 != values[x]) | (byte as u32 & !255);
+            out[x] = byte as u8;
+        }
+        lost == 0
+    }
+}
+
+vectorised! {
+    /// `out[i] = Σ_j taps[j] row[i · step + j]`; `row` reaches as far as the last of them.
+    pub fn decimate_row(row: &[f32], taps: &[f32], step: usize, out: &mut [f32]) {
+        for (i, out) in out.iter_mut().enumerate() {
+            let source = &row[i * step..i * step + taps.len()];
+            let (blocks, rest) = source.as_chunks::<LANES>();
+            let (tap_blocks, tap_rest) = taps.as_chunks::<LANES>();
+            let mut lanes = [0.0f32; LANES];
+            for (values, taps) in blocks.iter().zip(tap_blocks) {
+                for lane in 0..LANES {
+                    lanes[lane] += values[lane] * taps[lane];
+                }
+            }
+            let tail: f32 = rest.iter().zip(tap_rest).map(|(v, t)| v * t).sum();
+            *out = lanes.iter().sum::<f32>() + tail;
+        }
+    }
+}

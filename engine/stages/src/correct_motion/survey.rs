@@ -1,0 +1,141 @@
+//! The first pass over a movie: the sum of all frames, the detector's defects, and small copies of the frames from which
+//! the motion is found.
+//!
+//! Memory: the frames being read ([`BUDGET_FRAMES`](super::movie::BUDGET_FRAMES)), one sum, and the small copies. The
+//! latter are low-passed ([`super::decimate`]), and added up over successive frames as soon as there would be more than
+//! [`MAX_GROUPS`] of them, so that they are bounded whatever the number of frames.
+
+use super::decimate::Decimator;
+use super::hot_pixels::{Defect, Defects};
+use super::movie::{Movie, MovieError, RawFrame};
+use super::simd;
+use ndarray::Array2;
+use rayon::prelude::*;
+
+/// Pixel size that the small copies should have about, Å: fine enough for the frequencies that carry motion (to about
+/// 8 Å), and 1/16 of the memory at 1 Å per pixel.
+const SMALL_PIXEL_A: f64 = 3.6;
+
+/// Small frames that are kept; with more frames in the movie, successive ones are added up.
+pub const MAX_GROUPS: usize = 96;
+
+/// Smallest edge of a small frame, pixels.
+const SMALLEST_EDGE: usize = 64;
+
+/// What the first pass finds.
+pub struct Survey {
+    /// Sum of all frames, gain applied, defects not replaced; `[height, width]`.
+    pub sum: Vec<f32>,
+    /// Bad pixels.
+    pub defects: Defects,
+    /// Pixels of the movie per pixel of a small frame, along either axis.
+    pub binning: usize,
+    /// Frames of the movie per small frame (the last may have fewer).
+    pub group: usize,
+    /// Small frames, low-passed, defects taken out.
+    pub small: Vec<Array2<f32>>,
+    /// The frames themselves, if all of them fit into the budget.
+    pub kept: Option<Vec<RawFrame>>,
+}
+
+/// Pixels that are averaged along either axis for a movie of `width × height` pixels of `pixel_size_a`.
+pub fn binning_for(pixel_size_a: f64, width: usize, height: usize) -> usize {
+    let wanted = (SMALL_PIXEL_A / pixel_size_a).round().max(1.0) as usize;
+    wanted.min(width.min(height) / SMALLEST_EDGE).max(1)
+}
+
+/// Goes through the movie once.
+///
+/// # Errors
+/// A frame that cannot be read.
+pub fn survey(movie: &Movie, pixel_size_a: f64, hot_pixel_sd: f64) -> Result<Survey, MovieError> {
+    let (width, height) = (movie.width(), movie.height());
+    let binning = binning_for(pixel_size_a, width, height);
+    let group = movie.frames.div_ceil(MAX_GROUPS).max(1);
+    let decimator = Decimator::new(binning);
+    let mut small = vec![Array2::<f32>::zeros(decimator.shape(width, height)); movie.frames.div_ceil(group)];
+    let mut sum = vec![0.0f32; width * height];
+    let threads = rayon::current_num_threads();
+    let mut kept: Option<Vec<RawFrame>> = Some(Vec::new());
+    let mut start = 0;
+    while start < movie.frames {
+        let batch = read_and_bin(movie, start, (start + 2 * threads).min(movie.frames), &decimator)?;
+        let rows_of_sum = 64 * width;
+        sum.par_chunks_mut(rows_of_sum.max(1)).enumerate().for_each(|(chunk, part)| {
+            batch.iter().for_each(|(raw, _)| raw.add_to(chunk * rows_of_sum, part));
+        });
+        for (offset, (raw, binned)) in batch.into_iter().enumerate() {
+            small[(start + offset) / group] += &binned;
+            let fits = movie.batch(raw.bytes()) >= movie.frames;
+            kept = kept.filter(|_| fits).map(|mut kept| {
+                kept.push(raw);
+                kept
+            });
+        }
+        start = (start + 2 * threads).min(movie.frames);
+    }
+    if let Some(gain) = &movie.gain {
+        simd::multiply(&mut sum, gain);
+    }
+    let defects = Defects::find(&sum, movie.gain.as_deref(), width, hot_pixel_sd);
+    let excess = excess(&sum, &defects, width, movie.frames);
+    small.par_iter_mut().enumerate().for_each(|(index, small)| {
+        let frames = group.min(movie.frames - index * group);
+        subtract_defects(small, &decimator, &excess, frames);
+    });
+    Ok(Survey { sum, defects, binning, group, small, kept })
+}
+
+fn read_and_bin(
+    movie: &Movie,
+    start: usize,
+    end: usize,
+    decimator: &Decimator,
+) -> Result<Vec<(RawFrame, Array2<f32>)>, MovieError> {
+    let raw = movie.read(start, end)?;
+    Ok(raw
+        .into_par_iter()
+        .map(|raw| {
+            let fill = |y: usize, row: &mut [f32]| movie.gain_corrected_row(&raw, y, row);
+            let binned = decimator.apply(movie.width(), movie.height(), fill);
+            (raw, binned)
+        })
+        .collect())
+}
+
+/// Takes out of a small frame, which sums up `frames` frames, what bad pixels add to it on average: their excess over
+/// the good pixels around. It stays where it is while the specimen moves, and would pull every correlation to zero.
+fn subtract_defects(
+    small: &mut Array2<f32>,
+    decimator: &Decimator,
+    excess: &[((usize, usize), f32)],
+    frames: usize,
+) {
+    for &(at, excess) in excess {
+        decimator.add_pixel(small, at, -excess * frames as f32);
+    }
+}
+
+/// Position of every bad pixel and its mean excess in a frame.
+fn excess(sum: &[f32], defects: &Defects, width: usize, frames: usize) -> Vec<((usize, usize), f32)> {
+    let per_frame = |defect: &Defect| {
+        let good: f32 =
+            defect.choices.iter().map(|&i| sum[i]).sum::<f32>() / defect.choices.len().max(1) as f32;
+        ((defect.index % width, defect.index / width), (sum[defect.index] - good) / frames as f32)
+    };
+    defects.pixels.iter().map(per_frame).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_frames_are_about_four_angstrom_and_never_tiny() {
+        assert_eq!(binning_for(0.85, 3838, 3710), 4);
+        assert_eq!(binning_for(0.5, 11520, 8184), 7);
+        assert_eq!(binning_for(5.0, 512, 512), 1);
+        assert_eq!(binning_for(0.5, 200, 130), 2);
+        assert_eq!(binning_for(0.5, 20, 20), 1);
+    }
+}
