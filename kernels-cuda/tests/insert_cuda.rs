@@ -1,4 +1,5 @@
 //! The parity suite of `insert` on a GPU, where there is one.
+#![allow(clippy::print_stdout, reason = "a test says why it skips")]
 
 use vitreous_compute::device::{Cpu, Device};
 use vitreous_compute::parity;

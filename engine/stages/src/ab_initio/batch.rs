@@ -3,8 +3,6 @@
 use super::images::WorkingImage;
 use super::schedule::Step;
 use crate::StageError;
-use ndarray::{Array3, s};
-use num_complex::Complex32;
 use rand::distr::weighted::WeightedIndex;
 use rand::prelude::Distribution;
 use rand::{RngExt, SeedableRng};
@@ -12,12 +10,13 @@ use rand_chacha::ChaCha8Rng;
 use vitreous_compute::comm::Comm;
 use vitreous_compute::directions::Directions;
 use vitreous_compute::fourier::radius_of;
-use vitreous_compute::likelihood::{ImageModel, LatticeCtf, spectrum_at};
+use vitreous_compute::likelihood::{ImageModel, spectrum_at};
 use vitreous_compute::ops::grid::PaddedGrid;
-use vitreous_compute::ops::insert::{FixedGrid, FixedPoint, Insert, SliceBatch};
+use vitreous_compute::ops::insert::{FixedGrid, FixedPoint, Insert};
 use vitreous_compute::ops::pose_search::{
     PoseSearch, Scoring, SearchGeometry, SearchImage, ShiftGrid, Truncation, ViewScores, ViewsRequest,
 };
+use vitreous_compute::slices::{PosedImage, SliceBuffer};
 use vitreous_model::pose::Rotation;
 use vitreous_model::symmetry::PointGroup;
 
@@ -33,7 +32,10 @@ const SCORE_STEPS: f64 = (1u64 << 20) as f64;
 /// Mean of c² over an oscillating CTF; the metric of the radial basis need not be exact.
 const MEAN_CTF_POWER: f64 = 0.5;
 /// Images inserted at a time.
-const INSERTED_AT_ONCE: usize = 64;
+const INSERTED_AT_ONCE: usize = 128;
+/// Fourier pixels beyond the band that are inserted too: the band grows by at most one a mini-batch, so what it comes to
+/// has been summed for some mini-batches.
+const BAND_MARGIN: f64 = 4.0;
 
 /// A pose drawn for a particle.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -226,7 +228,8 @@ fn draw(
     (poses.collect(), effective)
 }
 
-/// Inserts images at drawn poses and sums over ranks: the same integers on every rank.
+/// Inserts images at drawn poses, up to a little over the band `rmax`, and sums over ranks: the same integers on every
+/// rank.
 ///
 /// # Errors
 /// Images whose values are no numbers.
@@ -237,6 +240,7 @@ pub fn insert<D: Insert>(
     images: &[WorkingImage],
     pixel_size_a: f64,
     noise: &[f64],
+    rmax: f64,
     drawn: &[Drawn],
 ) -> Result<FixedGrid, StageError> {
     let fail = |error: vitreous_compute::ops::insert::InsertError| {
@@ -244,28 +248,20 @@ pub fn insert<D: Insert>(
     };
     let scale = fixed_point(comm, grid, images, noise, drawn);
     let mut sums = device.accumulator(grid, scale).map_err(fail)?;
-    let n = grid.n();
-    let rmax = n as f64 / 2.0 - 1.0;
+    let mut buffer = SliceBuffer::default();
     for chunk in drawn.chunks(INSERTED_AT_ONCE) {
-        let mut numerator = Array3::<Complex32>::zeros((chunk.len(), n, n / 2 + 1));
-        let mut weight = Array3::<f32>::zeros((chunk.len(), n, n / 2 + 1));
-        for (slot, pose) in chunk.iter().enumerate() {
-            let mut image = images[pose.image].image.clone();
-            image.shift(-pose.shift_px[0], -pose.shift_px[1]);
-            let ctf = LatticeCtf::new(images[pose.image].ctf.as_ref(), n, pixel_size_a);
-            let mut numerator = numerator.slice_mut(s![slot, .., ..]);
-            let mut weight = weight.slice_mut(s![slot, .., ..]);
-            for ((y, x), &value) in image.data().indexed_iter() {
-                let c = ctf.value(x as f64, vitreous_model::conventions::signed_frequency(y, n) as f64);
-                let over_noise = (pose.share / spectrum_at(noise, radius_of(y, x, n, n))) as f32;
-                numerator[[y, x]] = value * (c * over_noise);
-                weight[[y, x]] = c * c * over_noise;
-            }
-        }
-        let rotations: Vec<Rotation> = chunk.iter().map(|pose| pose.rotation).collect();
-        let batch =
-            SliceBatch { numerator: numerator.view(), weight: weight.view(), rotations: &rotations, rmax };
-        device.insert(&mut sums, &batch).map_err(fail)?;
+        let posed = |pose: &Drawn| PosedImage {
+            image: &images[pose.image].image,
+            ctf: images[pose.image].ctf.as_ref(),
+            rotation: pose.rotation,
+            shift_px: pose.shift_px,
+            noise,
+            share: pose.share,
+        };
+        let posed: Vec<PosedImage<'_>> = chunk.iter().map(posed).collect();
+        device
+            .insert(&mut sums, &buffer.fill(&grid, rmax + BAND_MARGIN, pixel_size_a, &posed))
+            .map_err(fail)?;
     }
     let mut sums = device.collect(sums).map_err(fail)?;
     comm.sum_in_place_i64(sums.data_mut());

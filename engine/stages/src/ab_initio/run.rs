@@ -170,6 +170,7 @@ impl<D: PoseSearch + Insert> Job<'_, D> {
             &self.images.training,
             self.images.pixel_size_a,
             &course.noise,
+            rmax,
             &drawn,
         )?;
         remember(sums, step.memory, &batch.to_sums());
@@ -271,7 +272,8 @@ impl<D: PoseSearch + Insert> Job<'_, D> {
             let (drawn, _) = self.draw(&map, rmax, &course.noise, &step, group, &mine, seeds)?;
             let (images, pixel_size_a) = (&self.images.training, self.images.pixel_size_a);
             let (device, comm) = (self.device, self.ctx.comm);
-            let batch = batch::insert(device, comm, sums.grid, images, pixel_size_a, &course.noise, &drawn)?;
+            let batch =
+                batch::insert(device, comm, sums.grid, images, pixel_size_a, &course.noise, rmax, &drawn)?;
             remember(&mut sums, SYMMETRIC_MEMORY, &batch.to_sums().symmetrised(group));
             map = map_of(&sums, rmax, self.schedule.diameter_px);
             if self.stop_everywhere() {
