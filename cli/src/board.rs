@@ -110,7 +110,13 @@ fn wait_for_parents(job: &mut Judged, ends: &BTreeMap<JobNumber, (State, bool)>)
             Some((State::Done, _)) => {}
             Some((state, true)) => {
                 job.status.state = State::Failed;
-                job.status.reason = Some(Reason::Dependency(format!("{parent} is {state}")));
+                let ended = match state {
+                    State::Failed => "failed",
+                    State::Cancelled => "was cancelled",
+                    State::Lost => "is lost",
+                    _ => "was made but not asked to run",
+                };
+                job.status.reason = Some(Reason::Dependency(format!("{parent} {ended}")));
                 job.settled = true;
                 return;
             }
@@ -272,5 +278,88 @@ fn reason_of(ended: &Ended) -> Option<Reason> {
         (EndReason::Exited | EndReason::Cancelled, _, Some(signal)) => Some(Reason::Signal(signal)),
         (EndReason::Exited, Some(0), None) => None,
         (EndReason::Exited | EndReason::Cancelled, code, None) => Some(Reason::Exit(code.unwrap_or(1))),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests plant files")]
+mod tests {
+    use super::*;
+    use crate::shell::Fake;
+    use vitreous_project::process::{ProcessId, boot_id, host};
+    use vitreous_project::{Intent, Microscope, NewJob, ProjectFile, Requester, Submission};
+    use vitreous_schedulers::{Answer, Cmd};
+
+    /// A project with one job that was submitted to the local lane and whose script has begun.
+    fn one_job_out(folder: &std::path::Path) -> Project {
+        let project = Project::init(folder, ProjectFile::new("x", Microscope::default())).unwrap();
+        let new = NewJob {
+            job_type: "import-movies".into(),
+            title: String::new(),
+            inputs: Default::default(),
+            params: Default::default(),
+            lane: "local".into(),
+            resources: Default::default(),
+            retry: Default::default(),
+            fingerprint: String::new(),
+        };
+        let job = project.create_job(new, Some(&Request::new(Requester::User, ""))).unwrap();
+        let attempt = job.attempt(1);
+        std::fs::create_dir_all(attempt.file("claim")).unwrap();
+        let uuid = uuid::Uuid::new_v4();
+        let intent = Intent {
+            schema: 1,
+            uuid,
+            unix_s: 0.0,
+            author: ProcessId { pid: u32::MAX - 1, ..ProcessId::current() },
+            lane: "local".into(),
+            scheduler: "local".into(),
+            resources: Default::default(),
+        };
+        attempt.write_intent(&intent).unwrap();
+        let submission = Submission {
+            schema: 1,
+            uuid,
+            job_id: format!("{}/{}/100/5000", host(), boot_id()),
+            unix_s: 0.0,
+            host: host().into(),
+            command: vec![],
+            recovered: false,
+        };
+        attempt.write_submission(&submission).unwrap();
+        project
+    }
+
+    fn judged_with(answer: impl Fn(&Cmd) -> Option<Answer>) -> (State, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let project = one_job_out(folder.path());
+        let shell = Fake::new(answer);
+        let board = Board::look(&project, &shell).unwrap();
+        assert_eq!(shell.asked.borrow().len(), 1, "one question: {:?}", shell.asked.borrow());
+        let job = board.get(JobNumber(1)).unwrap();
+        (job.status.state, job.status.note.clone())
+    }
+
+    #[test]
+    fn a_scheduler_that_cannot_be_asked_or_talks_rubbish_changes_nothing() {
+        let says = |text: &str| Some(Answer { code: 0, stdout: text.into(), stderr: "slow".into() });
+        let cases = [
+            judged_with(|_| None),
+            judged_with(|_| says("")),
+            judged_with(|_| says("\u{fffd}\u{fffd} 502 Bad Gateway")),
+            judged_with(|_| Some(Answer { code: 1, stdout: "host h".into(), stderr: "timeout".into() })),
+        ];
+        for (state, note) in cases {
+            assert_eq!(state, State::Running);
+            assert!(!note.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_scheduler_that_knows_it_no_more_is_believed() {
+        let gone = format!("host {} {}\nend\n", host(), boot_id());
+        let (state, _) =
+            judged_with(|_| Some(Answer { code: 0, stdout: gone.clone(), stderr: String::new() }));
+        assert_eq!(state, State::Lost);
     }
 }

@@ -39,10 +39,7 @@ pub struct Wish {
 /// An unknown job type, a bad parameter, an input that cannot be had, a file that is not there.
 pub fn job(context: &Context<'_>, project: &Project, wish: Wish, base: &Path) -> Outcome<NewJob> {
     let job_type = plan::find_type(&wish.job_type)?;
-    let mut params = wish.params;
-    let sources = settle_paths(job_type, &mut params, project.root(), base)?;
-    fill_from_microscope(job_type, &mut params, project);
-    let effective = job_type.check(&Value::Object(params.clone()))?;
+    let Settled { params, effective, sources } = settle(project, job_type, wish.params, base)?;
     let inputs = find_inputs(project, job_type, wish.inputs, &wish.from)?;
     let lane_name = wish.lane.unwrap_or_else(|| project.file().defaults.lane.clone());
     let lane = crate::lanes::find(context, Some(project), &lane_name)?;
@@ -58,6 +55,32 @@ pub fn job(context: &Context<'_>, project: &Project, wish: Wish, base: &Path) ->
         retry: RetryPolicy::times(times),
         fingerprint,
     })
+}
+
+/// Parameters that are fit to be written down.
+pub struct Settled {
+    /// As given, with paths settled and the microscope filled in.
+    pub params: Map<String, Value>,
+    /// After defaults.
+    pub effective: Value,
+    /// What the files they name are now: path, size and modification time of each.
+    pub sources: Vec<String>,
+}
+
+/// Checks parameters and makes them fit to be written down. `base` is the folder that relative paths start from.
+///
+/// # Errors
+/// A bad parameter, or a file that is not there.
+pub fn settle(
+    project: &Project,
+    job_type: &dyn JobType,
+    mut params: Map<String, Value>,
+    base: &Path,
+) -> Outcome<Settled> {
+    let sources = settle_paths(job_type, &mut params, project.root(), base)?;
+    fill_from_microscope(job_type, &mut params, project);
+    let effective = job_type.check(&Value::Object(params.clone()))?;
+    Ok(Settled { params, effective, sources })
 }
 
 /// The request of a person, with the environment its job needs.

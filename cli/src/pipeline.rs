@@ -46,10 +46,8 @@ pub struct Node {
 /// # Errors
 /// The file cannot be read or understood, names what is not there, or goes in circles.
 pub fn read(path: &Path) -> Outcome<Vec<Node>> {
-    let file: PipelineFile = atomic::read_yaml(path)?.ok_or_else(|| {
-        let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
-        Failure::from(ProjectError::io("read", path)(missing))
-    })?;
+    let file: PipelineFile = atomic::read_yaml(path)?
+        .ok_or_else(|| Failure::from(ProjectError::io("read", path)(rustix::io::Errno::NOENT.into())))?;
     let keys: Vec<&String> = file.jobs.keys().collect();
     if keys.is_empty() {
         return Err(Failure::usage(format!("{}: `jobs` is empty", path.display())));

@@ -247,6 +247,13 @@ mod tests {
     }
 
     #[test]
+    fn the_example_is_a_lane() {
+        let lane = Lane::parse("local", include_str!("../../templates/lanes/local.example.yaml")).unwrap();
+        assert_eq!((lane.slots, lane.limits.walltime), (Some(2), Some(172_800)));
+        assert_eq!(lane.setup, "module load openmpi\n");
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_its_place() {
         let error = |text: &str| Lane::parse("gpu", text).unwrap_err().to_string();
         let text = error("schema: 1\nscheduler: local\nslot: 2\n");

@@ -74,18 +74,31 @@ pub fn run(context: &mut Context<'_>, args: &Arguments) -> Outcome<i32> {
     }
 }
 
+/// Reads a pipeline file and checks every job's parameters, lane and files before any job is made.
+fn read(context: &Context<'_>, project: &Project, path: &Path) -> Outcome<Vec<Node>> {
+    let base = pipeline::base_of(path, project);
+    let nodes = pipeline::read(path)?;
+    for node in &nodes {
+        let name = node.wish.lane.as_deref().unwrap_or(&project.file().defaults.lane);
+        crate::plan::find_type(&node.wish.job_type)
+            .and_then(|job_type| make::settle(project, job_type, node.wish.params.clone(), &base))
+            .and_then(|_| crate::lanes::find(context, Some(project), name))
+            .map_err(|failure| failure.context(format!("{}: job `{}`", path.display(), node.key)))?;
+    }
+    Ok(nodes)
+}
+
 fn plan(context: &mut Context<'_>, project: &Project, file: &Path) -> Outcome<i32> {
     let path = context.cwd.join(file);
     let base = pipeline::base_of(&path, project);
-    let nodes = pipeline::read(&path)?;
+    let nodes = read(context, project, &path)?;
     let board = Board::look(project, context.shell)?;
     let mut jobs: BTreeMap<String, String> = BTreeMap::new();
     let mut steps = Vec::new();
     for node in &nodes {
-        // what rests on a job that is yet to be made is itself yet to be made; its own parameters can be checked
+        // what rests on a job that is yet to be made is itself yet to be made
         let is_new = node.needs.iter().any(|need| !jobs.contains_key(need));
         let reused = if is_new {
-            crate::plan::find_type(&node.wish.job_type)?;
             None
         } else {
             reusable(project, &board, &make::job(context, project, node.wish_with(&jobs), &base)?)?
@@ -125,7 +138,7 @@ fn reusable(project: &Project, board: &Board, new: &NewJob) -> Outcome<Option<(J
 fn start(context: &mut Context<'_>, project: &Project, file: &Path, wait: bool, fresh: bool) -> Outcome<i32> {
     let path = context.cwd.join(file);
     let base = pipeline::base_of(&path, project);
-    let nodes = pipeline::read(&path)?;
+    let nodes = read(context, project, &path)?;
     let board = Board::look(project, context.shell)?;
     let mut jobs: BTreeMap<String, String> = BTreeMap::new();
     let mut steps = Vec::new();

@@ -9,6 +9,7 @@ use crate::names::{InputRef, JobNumber};
 use crate::project::{Project, folders_in, to_yaml};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use uuid::Uuid;
 use vitreous_model::SCHEMA;
 
@@ -57,18 +58,18 @@ impl Project {
             retry: new.retry,
             fingerprint: new.fingerprint,
         };
-        let yaml = bare.join("job.yaml");
-        atomic::write(&yaml, to_yaml(&yaml, &spec)?.as_bytes())?;
-        if let Some(request) = request {
-            atomic::write_json(&bare.join("request-01.json"), request)?;
-        }
         let path = self.root().join(number.folder(&spec.job_type));
-        std::fs::rename(&bare, &path).map_err(ProjectError::io("create", &path))?;
-        atomic::sync_folder(&path);
+        if let Err(error) = fill(&bare, &path, &spec, request) {
+            // a full disk, say: what was begun is taken back, so that the number is free again
+            if let Err(error) = std::fs::remove_dir_all(&bare) {
+                log::debug!("{} stays: {error}", bare.display());
+            }
+            return Err(error);
+        }
         Ok(JobDir::with_spec(path, spec))
     }
 
-    fn claim_number(&self) -> Result<(JobNumber, std::path::PathBuf), ProjectError> {
+    fn claim_number(&self) -> Result<(JobNumber, PathBuf), ProjectError> {
         loop {
             let highest = folders_in(self.root())?.iter().map(|(number, _)| number.0).max().unwrap_or(0);
             let number = JobNumber(highest + 1);
@@ -85,6 +86,18 @@ impl Project {
             std::fs::remove_dir(&bare).map_err(ProjectError::io("remove", &bare))?;
         }
     }
+}
+
+/// Writes the records of a new job into its bare folder and gives that its full name.
+fn fill(bare: &Path, path: &Path, spec: &JobSpec, request: Option<&Request>) -> Result<(), ProjectError> {
+    let yaml = bare.join("job.yaml");
+    atomic::write(&yaml, to_yaml(&yaml, spec)?.as_bytes())?;
+    if let Some(request) = request {
+        atomic::write_json(&bare.join("request-01.json"), request)?;
+    }
+    std::fs::rename(bare, path).map_err(ProjectError::io("create", path))?;
+    atomic::sync_folder(path);
+    Ok(())
 }
 
 #[cfg(test)]
