@@ -26,7 +26,7 @@ pub fn compare(args: &CompareArgs) -> anyhow::Result<Value> {
     let (n, pixel_a) = (reference.data.dim().2, reference.voxel_a);
     let diameter_a = args.mask_diameter.unwrap_or(MASK_OF_BOX * n as f64 * pixel_a);
     ensure!(diameter_a > 0.0, "--mask-diameter must be greater than 0 Å, got {diameter_a}");
-    let moved = regridded(map.data.view(), map.voxel_a, n, pixel_a)?;
+    let moved = regridded(map.data.view(), [map.voxel_a; 3], n, pixel_a, 0.0);
     let (moved, mirrored, correlation) = if args.aligned {
         (moved, None, None)
     } else {

@@ -250,8 +250,7 @@ fn on_box(path: &std::path::Path, geometry: &Geometry) -> Result<Array3<f32>, St
     if same {
         return Ok(volume.data);
     }
-    regridded(volume.data.view(), volume.voxel_a, geometry.n, geometry.pixel_size_a)
-        .map_err(|error| StageError::input(format!("{}: {error}", path.display()), ""))
+    Ok(regridded(volume.data.view(), [volume.voxel_a; 3], geometry.n, geometry.pixel_size_a, 0.0))
 }
 
 fn starting_map(
