@@ -11,13 +11,13 @@ use vitreous_model::resources::Resources;
 parameters! {
     /// Parameters of `import-volume`.
     pub struct ImportVolume {
-        /// The map, MRC.
+        /// The map, MRC; required.
         pub volume: Option<PathBuf> = None;
         /// Pixel size of the file, where its header is wrong.
         pub pixel_size: Option<f64> = None, unit "Å";
         /// Pixel size after resampling; left out, that of the particles, or the map's own.
         pub target_pixel_size: Option<f64> = None, unit "Å";
-        /// Box edge after resampling; left out, that of the particles, or the map's own.
+        /// Box edge after resampling; left out, that of the particles, or what holds the whole map.
         pub target_box: Option<u32> = None, unit "px";
         /// Low-pass filter; left out, none.
         pub low_pass: Option<f64> = None, unit "Å";

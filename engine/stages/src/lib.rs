@@ -11,6 +11,7 @@ pub mod exposure_files;
 pub mod extract_particles;
 pub mod import_micrographs;
 pub mod import_movies;
+pub mod import_volume;
 pub mod items;
 pub mod map_figures;
 mod micrograph;
@@ -29,6 +30,7 @@ pub use stage::{Stage, StageError};
 pub static STAGES: &[&dyn Stage] = &[
     &import_movies::ImportMovies,
     &import_micrographs::ImportMicrographs,
+    &import_volume::ImportVolume,
     &correct_motion::CorrectMotion,
     &estimate_ctf::EstimateCtf,
     &pick_blobs::PickBlobs,
