@@ -71,8 +71,8 @@ pub static COMMANDS: &[Entry] = &[
 ];
 
 fn described<A: Args>(name: &'static str, about: &'static str, examples: &'static str) -> Command {
-    let command = Command::new(name).about(about).after_help(format!("Examples:\n{examples}"));
-    A::augment_args(command)
+    // after the arguments: their struct's doc comment would else stand as the command's help
+    A::augment_args(Command::new(name)).about(about).after_help(format!("Examples:\n{examples}"))
 }
 
 fn parsed<A: FromArgMatches>(matches: &ArgMatches) -> Outcome<A> {
