@@ -131,6 +131,26 @@ fn a_real_micrograph_gives_the_particles_that_relion_finds() {
     assert!(recall >= 0.85, "{recall}");
 }
 
+#[test]
+fn a_real_ice_crystal_and_dirt_are_left_alone() {
+    let Some(data) = test_data() else { return };
+    // its header does not know the pixel size; any will do, with the diameter in proportion
+    let read = |name: &str| {
+        let path = data.join("micrographs").join(name);
+        micrograph::read_pixels(&path, &source_of(&path, 4.0)).unwrap()
+    };
+    let mut pixels = read("Ucsf_stack_1142_DW.mrc");
+    let dirt = read("Ucsf_stack_1142_DW_carbonmask.mrc");
+    micrograph::repair_hot_pixels(&mut pixels);
+    let (params, lengths) = params(120.0, Some(180.0));
+    let picked = pick(&pixels, 4.0, &lengths, &params).unwrap();
+    let on_dirt =
+        picked.found.iter().filter(|p| dirt[[p.y_px.round() as usize, p.x_px.round() as usize]] > 0.5);
+    let (on_dirt, all) = (on_dirt.count(), picked.found.len());
+    println!("{on_dirt} of {all} picks on what a person would leave out");
+    assert!(all > 30 && 10 * on_dirt <= all, "{on_dirt} of {all}");
+}
+
 fn source_of(path: &Path, pixel_size_a: f64) -> MicrographSource {
     let file = vitreous_formats::open_image(path).unwrap();
     MicrographSource {
