@@ -12,6 +12,7 @@ use ndarray::{Array3, Axis, Zip};
 use num_complex::Complex32;
 use rayon::prelude::*;
 use vitreous_model::conventions::{shell_of, signed_frequency};
+use vitreous_model::pose::Rotation;
 use vitreous_model::symmetry::PointGroup;
 
 /// Grid points whose weight is under this fraction of their shell's mean are divided by that fraction instead, so
@@ -20,6 +21,32 @@ const LEAST_WEIGHT: f64 = 1e-3;
 
 /// FSC values are clipped to this range before a signal-to-noise ratio is made of them.
 const FSC_RANGE: (f64, f64) = (0.001, 0.999);
+
+/// Two rotations nearer than this are one.
+const SAME_ROTATION_RAD: f64 = 1e-4;
+
+/// A rotation that takes a cubic grid to itself: coordinate i of the result is coordinate `axis[i]` times `sign[i]`.
+struct GridRotation {
+    axis: [usize; 3],
+    sign: [i32; 3],
+}
+
+impl GridRotation {
+    /// `None` if `rotation` is not one.
+    fn of(rotation: Rotation) -> Option<Self> {
+        let (mut axis, mut sign) = ([0; 3], [0; 3]);
+        for (i, row) in rotation.matrix().iter().enumerate() {
+            axis[i] = row.iter().position(|v| v.abs() > 1.0 - SAME_ROTATION_RAD)?;
+            sign[i] = if row[axis[i]] > 0.0 { 1 } else { -1 };
+        }
+        Some(Self { axis, sign })
+    }
+
+    #[inline]
+    fn apply(&self, k: [i32; 3]) -> [i32; 3] {
+        [0, 1, 2].map(|i| self.sign[i] * k[self.axis[i]])
+    }
+}
 
 impl SliceSums {
     /// Adds sums on the same grid, e.g. those of the other half.
@@ -34,47 +61,98 @@ impl SliceSums {
 
     /// The sums over all rotations g of the group: `Num(k) ← Σ_g Num(g k)` by linear interpolation, W likewise: as if
     /// every image had been inserted in all its equivalent orientations.
+    ///
+    /// Rotations that take the grid to itself need no interpolation. They form a subgroup H; with the group as the union
+    /// of cosets `c H` the sum is first taken over the representatives c, then over H: for O that is no interpolation
+    /// at all, for I it is 5 in place of 60.
     pub fn symmetrised(self, group: PointGroup) -> Self {
         if group.order() == 1 {
             return self;
         }
-        let rotations: Vec<[[f32; 3]; 3]> =
-            group.rotations().iter().map(|g| g.matrix().map(|row| row.map(|v| v as f32))).collect();
+        let rotations = group.rotations();
+        let grid_rotations: Vec<(Rotation, GridRotation)> =
+            rotations.iter().filter_map(|&g| Some((g, GridRotation::of(g)?))).collect();
+        let mut representatives: Vec<Rotation> = Vec::new();
+        for &g in &rotations {
+            let is_known = |c: &Rotation| {
+                grid_rotations.iter().any(|(h, _)| (*c * *h).angle_to_rad(g) < SAME_ROTATION_RAD)
+            };
+            if !representatives.iter().any(is_known) {
+                representatives.push(g);
+            }
+        }
+        let matrices: Vec<[[f32; 3]; 3]> =
+            representatives.iter().map(|c| c.matrix().map(|row| row.map(|v| v as f32))).collect();
+        let over_cosets = if matrices.len() == 1 {
+            self
+        } else {
+            self.summed(|sums, k| {
+                let k = k.map(|v| v as f32);
+                let point = |m: &[[f32; 3]; 3]| {
+                    sums.at([0, 1, 2].map(|i| m[i][0] * k[0] + m[i][1] * k[1] + m[i][2] * k[2]))
+                };
+                matrices.iter().map(point).fold((Complex32::ZERO, 0.0), |s, v| (s.0 + v.0, s.1 + v.1))
+            })
+        };
+        if grid_rotations.len() == 1 {
+            return over_cosets;
+        }
+        // the sum is the same at all equivalents of a point: it is made at the largest of them, then read from there
+        let at_largest = over_cosets.summed(|sums, k| {
+            let equivalents = || grid_rotations.iter().map(|(_, h)| h.apply(k));
+            if equivalents().any(|other| other > k) {
+                return (Complex32::ZERO, 0.0);
+            }
+            equivalents().fold((Complex32::ZERO, 0.0), |s, other| {
+                let v = sums.on_grid(other);
+                (s.0 + v.0, s.1 + v.1)
+            })
+        });
+        at_largest
+            .summed(|sums, k| sums.on_grid(grid_rotations.iter().map(|(_, h)| h.apply(k)).max().unwrap_or(k)))
+    }
+
+    /// New sums, each grid point (x, y, z) within reach from the old ones by `value`.
+    fn summed(self, value: impl Fn(&Self, [i32; 3]) -> (Complex32, f32) + Sync) -> Self {
         let (edge, _, width) = self.grid.dim();
         let mut numerator = Array3::zeros((edge, edge, width));
         let mut weight = Array3::zeros((edge, edge, width));
-        let reach = self.grid.reach() as f32;
+        let reach = self.grid.reach() as i32;
         let planes = numerator.outer_iter_mut().into_par_iter().zip(weight.outer_iter_mut());
         planes.enumerate().for_each(|(z, (mut numerator, mut weight))| {
             for y in 0..edge {
                 for x in 0..width {
-                    let k = [x as f32, y as f32 - reach, z as f32 - reach];
-                    // the margin keeps rounding of a rotated point inside the grid
-                    if k.iter().map(|c| c * c).sum::<f32>().sqrt() > reach - 1e-3 {
-                        continue;
+                    let k = [x as i32, y as i32 - reach, z as i32 - reach];
+                    // strictly inside, so that rounding of a rotated point does not leave the grid
+                    if k.iter().map(|c| c * c).sum::<i32>() < reach * reach {
+                        (numerator[[y, x]], weight[[y, x]]) = value(&self, k);
                     }
-                    let mut sum = (Complex32::ZERO, 0.0);
-                    for m in &rotations {
-                        let (a, b) =
-                            self.at([0, 1, 2].map(|i| m[i][0] * k[0] + m[i][1] * k[1] + m[i][2] * k[2]));
-                        sum = (sum.0 + a, sum.1 + b);
-                    }
-                    (numerator[[y, x]], weight[[y, x]]) = sum;
                 }
             }
         });
         Self { grid: self.grid, numerator, weight }
     }
 
+    /// The values at a grid point (x, y, z) within reach.
+    #[inline]
+    fn on_grid(&self, k: [i32; 3]) -> (Complex32, f32) {
+        let reach = self.grid.reach() as i32;
+        let flip = k[0] < 0;
+        let sign = if flip { -1 } else { 1 };
+        let index = [sign * k[2] + reach, sign * k[1] + reach, sign * k[0]].map(|i| i as usize);
+        let value = self.numerator[index];
+        (if flip { value.conj() } else { value }, self.weight[index])
+    }
+
     /// Linear interpolation at a point (x, y, z) in grid steps, inside the reach.
     fn at(&self, k: [f32; 3]) -> (Complex32, f32) {
         let flip = k[0] < 0.0;
         let k = if flip { k.map(|c| -c) } else { k };
-        let floor = k.map(f32::floor);
-        let t = [0, 1, 2].map(|i| k[i] - floor[i]);
-        let reach = self.grid.reach() as isize;
-        let (x, y, z) =
-            (floor[0] as usize, (floor[1] as isize + reach) as usize, (floor[2] as isize + reach) as usize);
+        let reach = self.grid.reach() as f32;
+        // all positive, so that cutting off the fraction rounds down
+        let [kx, ky, kz] = [k[0], k[1] + reach, k[2] + reach];
+        let [x, y, z] = [kx, ky, kz].map(|c| c as usize);
+        let t = [kx - x as f32, ky - y as f32, kz - z as f32];
         let mut sum = (Complex32::ZERO, 0.0);
         for (dz, wz) in [1.0 - t[2], t[2]].into_iter().enumerate() {
             for (dy, wy) in [1.0 - t[1], t[1]].into_iter().enumerate() {

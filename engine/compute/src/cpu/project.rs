@@ -87,14 +87,14 @@ impl Projector {
     ///
     /// # Panics
     /// In debug and release alike, where `k` lies outside the held grid.
-    #[inline]
+    #[inline(always)]
     pub fn value(&self, k: [f32; 3]) -> Complex32 {
         let scale = self.grid.scale() as f32;
         self.at_step(k.map(|c| c * scale))
     }
 
     /// The same at a point given in grid steps.
-    #[inline]
+    #[inline(always)]
     fn at_step(&self, k: [f32; 3]) -> Complex32 {
         let (cell, conjugate) = self.cell(k);
         let ([c00, c01, c10, c11], [_, ty, tz]) = (cell.along_x(), cell.t);
@@ -109,7 +109,7 @@ impl Projector {
     ///
     /// # Panics
     /// As [`Projector::value`].
-    #[inline]
+    #[inline(always)]
     pub fn value_and_gradient(&self, k: [f32; 3]) -> (Complex32, [Complex32; 3]) {
         let scale = self.grid.scale() as f32;
         let (cell, conjugate) = self.cell(k.map(|c| c * scale));
@@ -133,20 +133,23 @@ impl Projector {
     }
 
     /// The grid cell around a point in grid steps, or around its Friedel mate (then `true`) if `kx < 0`.
-    #[inline]
+    #[inline(always)]
     fn cell(&self, k: [f32; 3]) -> (Cell, bool) {
         let conjugate = k[0] < 0.0;
         let k = if conjugate { k.map(|c| -c) } else { k };
-        let floor = k.map(f32::floor);
-        let reach = self.grid.reach() as isize;
         let (edge, width) = (2 * self.grid.reach() + 1, self.grid.reach() + 1);
-        let x = floor[0] as isize;
-        let (y, z) = (floor[1] as isize + reach, floor[2] as isize + reach);
-        let first = ((z * edge as isize + y) * width as isize + x) as usize;
-        let row = |i: usize| [self.data[i], self.data[i + 1]];
+        let reach = self.grid.reach() as f32;
+        // counted from the corner nothing is negative, so that cutting off the fraction rounds down
+        let k = [k[0], k[1] + reach, k[2] + reach];
+        let low = k.map(|c| c as u32);
+        let first = (low[2] as usize * edge + low[1] as usize) * width + low[0] as usize;
+        let row = |i: usize| {
+            let pair = &self.data[i..i + 2];
+            [pair[0], pair[1]]
+        };
         let corners =
             [row(first), row(first + width), row(first + edge * width), row(first + (edge + 1) * width)];
-        (Cell { corners, t: [k[0] - floor[0], k[1] - floor[1], k[2] - floor[2]] }, conjugate)
+        (Cell { corners, t: [0, 1, 2].map(|i| k[i] - low[i] as f32) }, conjugate)
     }
 }
 
@@ -157,7 +160,7 @@ struct Cell {
 }
 
 impl Cell {
-    #[inline]
+    #[inline(always)]
     fn along_x(&self) -> [Complex32; 4] {
         self.corners.map(|[low, high]| low + (high - low) * self.t[0])
     }

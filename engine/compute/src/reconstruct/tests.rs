@@ -74,6 +74,57 @@ fn symmetry_completes_what_few_views_lack() {
 }
 
 #[test]
+fn sums_over_a_group_are_sums_over_its_rotations() {
+    let grid = PaddedGrid::new(12, 2.0, 6.0);
+    let (edge, _, width) = grid.dim();
+    let mut sums = SliceSums {
+        grid,
+        numerator: Array3::from_shape_fn(grid.dim(), |(z, y, x)| {
+            Complex32::new(((z * 31 + y * 17 + x * 7) % 13) as f32, ((z * 5 + y * 3 + x) % 11) as f32)
+        }),
+        weight: Array3::from_shape_fn(grid.dim(), |(z, y, x)| ((z + 2 * y + 3 * x) % 5) as f32),
+    };
+    // the plane kx = 0 holds both mates
+    for z in 0..edge {
+        for y in 0..edge {
+            let mate = (
+                sums.numerator[[edge - 1 - z, edge - 1 - y, 0]],
+                sums.weight[[edge - 1 - z, edge - 1 - y, 0]],
+            );
+            sums.numerator[[z, y, 0]] = mate.0.conj();
+            sums.weight[[z, y, 0]] = mate.1;
+        }
+    }
+    let reach = grid.reach() as f32;
+    for name in ["C4", "D2", "T", "O", "D3", "C6", "I"] {
+        let group: PointGroup = name.parse().unwrap();
+        let symmetric = sums.clone().symmetrised(group);
+        for (z, y, x) in [
+            (edge / 2, edge / 2, 3),
+            (edge / 2 + 4, edge / 2 - 3, 2),
+            (edge / 2 - 5, edge / 2 + 1, 4),
+            (edge / 2 + 2, edge / 2 + 6, 0),
+        ] {
+            assert!(x < width);
+            let k = [x as f64, y as f64 - f64::from(reach), z as f64 - f64::from(reach)];
+            let (mut numerator, mut weight) = (Complex32::ZERO, 0.0);
+            for g in group.rotations() {
+                let (a, b) = sums.at(g.apply(k).map(|v| v as f32));
+                numerator += a;
+                weight += b;
+            }
+            let (a, b) = (symmetric.numerator[[z, y, x]], symmetric.weight[[z, y, x]]);
+            // cosets interpolate sums of interpolations in another order
+            assert!(
+                (a - numerator).norm() < 2e-3 * numerator.norm().max(10.0),
+                "{name} {k:?}: {a} {numerator}"
+            );
+            assert!((b - weight).abs() < 2e-3 * weight.max(10.0), "{name} {k:?}: {b} {weight}");
+        }
+    }
+}
+
+#[test]
 fn the_filter_is_the_fsc_for_t_1_and_uniform_weight() {
     let grid = PaddedGrid::new(16, 2.0, 8.0);
     let sums = SliceSums {

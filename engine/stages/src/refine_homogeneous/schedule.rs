@@ -24,8 +24,15 @@ const GROWTH: f64 = 0.3;
 /// Iterations without a gain of resolution after which refinement ends.
 const PATIENCE: u32 = 2;
 
-/// A change of pose is still worth an iteration while its median falls by more than this share per iteration.
+/// A gain of resolution counts if it is at least this share of the radius reached (and at least a shell).
+const WORTHWHILE_GAIN: f64 = 0.03;
+
+/// A change of pose is still worth an iteration while its median falls by more than this share per iteration …
 const WORTHWHILE_CHANGE: f64 = 0.2;
+
+/// … and is more than this, radians times the radius reached: a tenth of what the band can resolve at the edge of a
+/// particle that fills its box.
+const LEAST_CHANGE: f64 = 0.1;
 
 /// Share of particles that must come from the search, and not from their last pose, for the search to be repeated.
 pub const SEARCH_WORTHWHILE: f64 = 0.01;
@@ -116,8 +123,9 @@ impl Progress {
     /// After an iteration that reached `resolved` and changed rotations by `change_deg` (median); and whether
     /// refinement may end.
     pub fn advanced(&self, resolved: f64, change_deg: f64) -> (Self, bool) {
-        let grew = resolved > self.best_resolved;
-        let settling = change_deg < (1.0 - WORTHWHILE_CHANGE) * self.change_deg;
+        let grew = resolved >= self.best_resolved + (WORTHWHILE_GAIN * self.best_resolved).max(1.0);
+        let settling = change_deg < (1.0 - WORTHWHILE_CHANGE) * self.change_deg
+            && change_deg.to_radians() * resolved > LEAST_CHANGE;
         let stalled = if grew { 0 } else { self.stalled + 1 };
         let next = Self { best_resolved: self.best_resolved.max(resolved), stalled, change_deg };
         (next, stalled >= PATIENCE && !settling)
@@ -171,6 +179,8 @@ mod unit {
         assert!(!done);
         assert!(progress.advanced(10.0, 1.9).1);
         assert!(!progress.advanced(11.0, 1.9).1);
+        // changes that no longer matter end it, however they fall
+        assert!(progress.advanced(10.0, 0.1).1);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! logL and its derivatives at a pose: look-ups of value and gradient point by point, then everything else over lanes.
 
 use super::lattice::{Lattice, LatticeImage};
-use crate::cpu::pose_search::lane_fft::multiply_add;
 use crate::cpu::project::Projector;
 use crate::ops::align::{NormalEquations, PARAMETERS, PixelPose};
 use num_complex::Complex32;
@@ -83,6 +82,12 @@ fn look_up(job: &NormalJob<'_>, first: usize, here: usize, looked: &mut Looked) 
             looked.gradient[axis][1][i] = g.im;
         }
     }
+}
+
+/// `a · b + c`, fused where the processor does so.
+#[inline(always)]
+fn multiply_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
 /// `L` values of a list from `at` on, zeros where it ends.

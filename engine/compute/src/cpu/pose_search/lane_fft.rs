@@ -1,8 +1,9 @@
 //! Complex FFTs of many sequences at once, one per lane: Stockham's autosort algorithm with radices 4, 2, 3 and 5.
 //!
-//! The sign is +: `out[j] = Σ_m in[m] e^{+2πi m j/n}`, not scaled. Element e of a buffer is its real parts
-//! `buffer[2 e]` and its imaginary parts `buffer[2 e + 1]`, each an array of lanes.
+//! The sign is +: `out[j] = Σ_m in[m] e^{+2πi m j/n}`, not scaled. Element e of a buffer is vector `2 e` (real parts)
+//! and vector `2 e + 1` (imaginary parts).
 
+use super::lanes::Lanes;
 use std::f64::consts::TAU;
 
 /// One pass of the transform.
@@ -56,18 +57,19 @@ impl LaneFft {
         self.n
     }
 
-    /// Transforms `a`; both buffers hold `2 n` arrays. Whether the result is in `b` is returned (else it is in `a`).
+    /// Transforms `a`; both buffers hold `2 n` vectors. Whether the result is in `b` is returned (else it is in `a`).
     #[inline(always)]
-    pub fn transform<const L: usize, const FMA: bool>(&self, a: &mut [[f32; L]], b: &mut [[f32; L]]) -> bool {
+    pub fn transform<V: Lanes>(&self, a: &mut [f32], b: &mut [f32]) -> bool {
+        let size = 2 * self.n * V::COUNT;
+        let (a, b) = (&mut a[..size], &mut b[..size]);
         let mut in_b = false;
         for pass in &self.passes {
-            let (from, to): (&[[f32; L]], &mut [[f32; L]]) = if in_b { (b, a) } else { (a, b) };
-            let (from, to) = (&from[..2 * self.n], &mut to[..2 * self.n]);
+            let (from, to): (&[f32], &mut [f32]) = if in_b { (&*b, &mut *a) } else { (&*a, &mut *b) };
             match pass.radix {
-                4 => pass.run::<L, FMA, 4>(from, to, radix_4),
-                2 => pass.run::<L, FMA, 2>(from, to, radix_2),
-                3 => pass.run::<L, FMA, 3>(from, to, radix_3::<L, FMA>),
-                _ => pass.run::<L, FMA, 5>(from, to, radix_5::<L, FMA>),
+                4 => pass.run::<V, 4>(from, to, radix_4),
+                2 => pass.run::<V, 2>(from, to, radix_2),
+                3 => pass.run::<V, 3>(from, to, radix_3),
+                _ => pass.run::<V, 5>(from, to, radix_5),
             }
             in_b = !in_b;
         }
@@ -75,161 +77,124 @@ impl LaneFft {
     }
 }
 
-/// Lanes of complex numbers.
-type Lanes<const L: usize> = [[f32; L]; 2];
+/// Complex numbers, one per lane: real parts, imaginary parts.
+type Complex<V> = [V; 2];
 
 impl Pass {
     #[inline(always)]
-    fn run<const L: usize, const FMA: bool, const R: usize>(
+    fn run<V: Lanes, const R: usize>(
         &self,
-        from: &[[f32; L]],
-        to: &mut [[f32; L]],
-        butterfly: impl Fn([Lanes<L>; R]) -> [Lanes<L>; R],
+        from: &[f32],
+        to: &mut [f32],
+        butterfly: impl Fn([Complex<V>; R]) -> [Complex<V>; R],
     ) {
         let (s, length) = (self.stride, self.length);
         let leap = 2 * s * length;
-        for (p, (out, twiddles)) in
-            to.chunks_exact_mut(2 * s * R).zip(self.twiddles.chunks_exact(R - 1)).enumerate()
-        {
+        let twiddles = self.twiddles.chunks_exact(R - 1);
+        for (p, (out, twiddles)) in to.chunks_exact_mut(2 * s * R * V::COUNT).zip(twiddles).enumerate() {
             for q in 0..s {
                 let at = 2 * (q + s * p);
-                let mut x = [[[0f32; L]; 2]; R];
+                let mut x = [[V::splat(0.0); 2]; R];
                 for t in 0..R {
-                    let i = at + t * leap;
-                    x[t] = [from[i], from[i + 1]];
+                    x[t] = [V::at(from, at + t * leap), V::at(from, at + t * leap + 1)];
                 }
                 let y = butterfly(x);
-                out[2 * q] = y[0][0];
-                out[2 * q + 1] = y[0][1];
+                y[0][0].put(out, 2 * q);
+                y[0][1].put(out, 2 * q + 1);
                 for t in 1..R {
-                    let [re, im] = turned::<L, FMA>(y[t], twiddles[t - 1]);
-                    out[2 * (q + s * t)] = re;
-                    out[2 * (q + s * t) + 1] = im;
+                    let [re, im] = turned(y[t], twiddles[t - 1]);
+                    re.put(out, 2 * (q + s * t));
+                    im.put(out, 2 * (q + s * t) + 1);
                 }
             }
         }
     }
 }
 
-/// `a · b + c`, fused where the processor does so.
 #[inline(always)]
-pub fn multiply_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
-    if FMA { a.mul_add(b, c) } else { a * b + c }
+fn turned<V: Lanes>([re, im]: Complex<V>, [c, s]: [f32; 2]) -> Complex<V> {
+    let (c, s) = (V::splat(c), V::splat(s));
+    [im.times_from(s, re.times(c)), re.times_plus(s, im.times(c))]
 }
 
 #[inline(always)]
-fn turned<const L: usize, const FMA: bool>([re, im]: Lanes<L>, [c, s]: [f32; 2]) -> Lanes<L> {
-    let mut out = [[0f32; L]; 2];
-    for l in 0..L {
-        out[0][l] = multiply_add::<FMA>(-s, im[l], c * re[l]);
-        out[1][l] = multiply_add::<FMA>(s, re[l], c * im[l]);
-    }
-    out
+fn sum<V: Lanes>(a: Complex<V>, b: Complex<V>) -> Complex<V> {
+    [a[0].plus(b[0]), a[1].plus(b[1])]
 }
 
 #[inline(always)]
-fn sum<const L: usize>(a: Lanes<L>, b: Lanes<L>) -> Lanes<L> {
-    let mut out = [[0f32; L]; 2];
-    for l in 0..L {
-        out[0][l] = a[0][l] + b[0][l];
-        out[1][l] = a[1][l] + b[1][l];
-    }
-    out
-}
-
-#[inline(always)]
-fn difference<const L: usize>(a: Lanes<L>, b: Lanes<L>) -> Lanes<L> {
-    let mut out = [[0f32; L]; 2];
-    for l in 0..L {
-        out[0][l] = a[0][l] - b[0][l];
-        out[1][l] = a[1][l] - b[1][l];
-    }
-    out
+fn difference<V: Lanes>(a: Complex<V>, b: Complex<V>) -> Complex<V> {
+    [a[0].minus(b[0]), a[1].minus(b[1])]
 }
 
 /// `a + i b` and `a - i b`.
 #[inline(always)]
-fn plus_minus_i<const L: usize>(a: Lanes<L>, b: Lanes<L>) -> (Lanes<L>, Lanes<L>) {
-    let mut plus = [[0f32; L]; 2];
-    let mut minus = [[0f32; L]; 2];
-    for l in 0..L {
-        plus[0][l] = a[0][l] - b[1][l];
-        plus[1][l] = a[1][l] + b[0][l];
-        minus[0][l] = a[0][l] + b[1][l];
-        minus[1][l] = a[1][l] - b[0][l];
-    }
-    (plus, minus)
+fn plus_minus_i<V: Lanes>(a: Complex<V>, b: Complex<V>) -> (Complex<V>, Complex<V>) {
+    ([a[0].minus(b[1]), a[1].plus(b[0])], [a[0].plus(b[1]), a[1].minus(b[0])])
 }
 
 /// `a + f b`.
 #[inline(always)]
-fn plus_scaled<const L: usize, const FMA: bool>(a: Lanes<L>, b: Lanes<L>, f: f32) -> Lanes<L> {
-    let mut out = [[0f32; L]; 2];
-    for l in 0..L {
-        out[0][l] = multiply_add::<FMA>(f, b[0][l], a[0][l]);
-        out[1][l] = multiply_add::<FMA>(f, b[1][l], a[1][l]);
-    }
-    out
+fn plus_scaled<V: Lanes>(a: Complex<V>, b: Complex<V>, f: f32) -> Complex<V> {
+    let f = V::splat(f);
+    [b[0].times_plus(f, a[0]), b[1].times_plus(f, a[1])]
 }
 
 #[inline(always)]
-fn scaled<const L: usize>(a: Lanes<L>, f: f32) -> Lanes<L> {
-    let mut out = a;
-    for l in 0..L {
-        out[0][l] *= f;
-        out[1][l] *= f;
-    }
-    out
+fn scaled<V: Lanes>(a: Complex<V>, f: f32) -> Complex<V> {
+    let f = V::splat(f);
+    [a[0].times(f), a[1].times(f)]
 }
 
 #[inline(always)]
-fn radix_2<const L: usize>([a, b]: [Lanes<L>; 2]) -> [Lanes<L>; 2] {
+fn radix_2<V: Lanes>([a, b]: [Complex<V>; 2]) -> [Complex<V>; 2] {
     [sum(a, b), difference(a, b)]
 }
 
 #[inline(always)]
-fn radix_4<const L: usize>([a, b, c, d]: [Lanes<L>; 4]) -> [Lanes<L>; 4] {
+fn radix_4<V: Lanes>([a, b, c, d]: [Complex<V>; 4]) -> [Complex<V>; 4] {
     let (even, odd) = (sum(a, c), sum(b, d));
     let (one, three) = plus_minus_i(difference(a, c), difference(b, d));
     [sum(even, odd), one, difference(even, odd), three]
 }
 
 #[inline(always)]
-fn radix_3<const L: usize, const FMA: bool>([a, b, c]: [Lanes<L>; 3]) -> [Lanes<L>; 3] {
+fn radix_3<V: Lanes>([a, b, c]: [Complex<V>; 3]) -> [Complex<V>; 3] {
     const SIN_60: f32 = 0.866_025_4;
     let both = sum(b, c);
-    let (one, two) = plus_minus_i(plus_scaled::<L, FMA>(a, both, -0.5), scaled(difference(b, c), SIN_60));
+    let (one, two) = plus_minus_i(plus_scaled(a, both, -0.5), scaled(difference(b, c), SIN_60));
     [sum(a, both), one, two]
 }
 
 #[inline(always)]
-fn radix_5<const L: usize, const FMA: bool>([a, b, c, d, e]: [Lanes<L>; 5]) -> [Lanes<L>; 5] {
+fn radix_5<V: Lanes>([a, b, c, d, e]: [Complex<V>; 5]) -> [Complex<V>; 5] {
     const COS_72: f32 = 0.309_017;
     const COS_144: f32 = -0.809_017;
     const SIN_72: f32 = 0.951_056_5;
     const SIN_144: f32 = 0.587_785_25;
     let (be, cd) = (sum(b, e), sum(c, d));
     let (b_e, c_d) = (difference(b, e), difference(c, d));
-    let near = plus_scaled::<L, FMA>(plus_scaled::<L, FMA>(a, be, COS_72), cd, COS_144);
-    let far = plus_scaled::<L, FMA>(plus_scaled::<L, FMA>(a, be, COS_144), cd, COS_72);
-    let (one, four) = plus_minus_i(near, plus_scaled::<L, FMA>(scaled(b_e, SIN_72), c_d, SIN_144));
-    let (two, three) = plus_minus_i(far, plus_scaled::<L, FMA>(scaled(b_e, SIN_144), c_d, -SIN_72));
+    let near = plus_scaled(plus_scaled(a, be, COS_72), cd, COS_144);
+    let far = plus_scaled(plus_scaled(a, be, COS_144), cd, COS_72);
+    let (one, four) = plus_minus_i(near, plus_scaled(scaled(b_e, SIN_72), c_d, SIN_144));
+    let (two, three) = plus_minus_i(far, plus_scaled(scaled(b_e, SIN_144), c_d, -SIN_72));
     [sum(a, sum(be, cd)), one, two, three, four]
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::lanes::Portable;
     use super::*;
 
     #[test]
     fn every_radix_agrees_with_the_sum() {
         for n in [1usize, 2, 3, 4, 5, 12, 15, 36, 40, 72, 100, 128] {
             let fft = LaneFft::new(n).unwrap();
-            let value = |m: usize, l: usize| ((m * 13 + l * 7) % 17) as f32 - 8.0;
-            let mut a: Vec<[f32; 8]> = (0..2 * n).map(|i| std::array::from_fn(|l| value(i, l))).collect();
+            let mut a: Vec<f32> = (0..16 * n).map(|i| ((i / 8 * 13 + i % 8 * 7) % 17) as f32 - 8.0).collect();
             let input = a.clone();
-            let mut b = vec![[0f32; 8]; 2 * n];
-            let result = if fft.transform::<8, false>(&mut a, &mut b) { b } else { a };
+            let mut b = vec![0f32; 16 * n];
+            let result = if fft.transform::<Portable>(&mut a, &mut b) { b } else { a };
+            let [input, result] = [&input, &result].map(|list| list.as_chunks::<8>().0);
             for j in 0..n {
                 for l in [0, 5] {
                     let (mut re, mut im) = (0f64, 0f64);

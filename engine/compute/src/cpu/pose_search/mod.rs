@@ -13,11 +13,13 @@
 //! | `basis` | the radial basis |
 //! | `rows` | an image's radial coefficients at all shifts |
 //! | `kernel`, `lane_fft` | the inner loop |
+//! | `lanes` | vectors of floats |
 //! | `simd` | its width, chosen at run time |
 
 pub mod basis;
 pub mod kernel;
 pub mod lane_fft;
+pub mod lanes;
 pub mod polar;
 pub mod rows;
 pub mod sample;

@@ -4,7 +4,7 @@
 //! (only the frequencies the reference has, by a folded real matrix product) and projected on the radial basis.
 
 use super::basis::RadialBasis;
-use super::lane_fft::multiply_add;
+use super::lanes::Lanes;
 use super::polar::PolarGrid;
 use num_complex::Complex32;
 
@@ -72,19 +72,19 @@ pub struct Rows {
 #[derive(Debug, Clone, Default)]
 pub struct RowsScratch {
     /// Sums and differences of opposite samples of one ring, `[h + 1][u sum, u difference, v sum, v difference][8]`.
-    folded: Vec<[[f32; ROW_PADDING]; 4]>,
+    folded: Vec<f32>,
 }
 
-/// See [`super::simd::Simd::shifted_rows`]. Fills `re`, `im`, `count` and `padded` of `rows`. `L` is [`ROW_PADDING`].
+/// Angular frequencies of one parity that are summed together, so that the sums do not wait for each other.
+const TOGETHER: usize = 4;
+
+/// See [`super::simd::Simd::shifted_rows`]. Fills `re`, `im`, `count` and `padded` of `rows`. Vectors are of
+/// [`ROW_PADDING`] lanes.
 #[inline(always)]
-pub fn shifted_rows<const L: usize, const FMA: bool>(
-    job: &RowJob<'_>,
-    scratch: &mut RowsScratch,
-    rows: &mut Rows,
-) {
-    debug_assert_eq!(L, ROW_PADDING, "phases should be stored in chunks of the lanes");
+pub fn shifted_rows<V: Lanes>(job: &RowJob<'_>, scratch: &mut RowsScratch, rows: &mut Rows) {
+    debug_assert_eq!(V::COUNT, ROW_PADDING, "phases should be stored in chunks of the lanes");
     rows.count = job.phases.count;
-    rows.padded = job.phases.chunks * L;
+    rows.padded = job.phases.chunks * ROW_PADDING;
     let size = job.basis.rank() * rows.padded;
     for list in [&mut rows.re, &mut rows.im] {
         list.clear();
@@ -92,83 +92,79 @@ pub fn shifted_rows<const L: usize, const FMA: bool>(
     }
     for ring in 0..job.grid.rings.len() {
         for chunk in 0..job.phases.chunks {
-            fold_ring::<FMA>(job, ring, chunk, &mut scratch.folded);
-            project_ring::<FMA>(job, ring, chunk, &scratch.folded, rows);
+            fold_ring::<V>(job, ring, chunk, &mut scratch.folded);
+            for parity in 0..2 {
+                project_ring::<V>(job, ring, chunk, parity, &scratch.folded, rows);
+            }
         }
     }
 }
 
 /// Applies the phases of a chunk of shifts to a ring and folds sample i with sample n - i.
 #[inline(always)]
-fn fold_ring<const FMA: bool>(
-    job: &RowJob<'_>,
-    ring: usize,
-    chunk: usize,
-    folded: &mut Vec<[[f32; ROW_PADDING]; 4]>,
-) {
+fn fold_ring<V: Lanes>(job: &RowJob<'_>, ring: usize, chunk: usize, folded: &mut Vec<f32>) {
     let ring = &job.grid.rings[ring];
     let h = ring.count / 2;
-    folded.clear();
-    folded.resize(h + 1, [[0.0; ROW_PADDING]; 4]);
-    let stride = job.phases.chunks * 2 * ROW_PADDING;
-    let turned = |i: usize| {
-        let x = job.samples[ring.first + i];
-        let at = (ring.first + i) * stride + chunk * 2 * ROW_PADDING;
-        let table = job.phases.values[at..at + 2 * ROW_PADDING].as_chunks::<ROW_PADDING>().0;
-        let mut out = [[0f32; ROW_PADDING]; 2];
-        for l in 0..ROW_PADDING {
-            let (c, s) = (table[0][l], table[1][l]);
-            out[0][l] = multiply_add::<FMA>(-s, x.im, c * x.re);
-            out[1][l] = multiply_add::<FMA>(s, x.re, c * x.im);
-        }
-        out
+    folded.resize((h + 1) * 4 * V::COUNT, 0.0);
+    let turned = |i: usize| -> [V; 2] {
+        let sample = ring.first + i;
+        let x = job.samples[sample];
+        let (re, im) = (V::splat(x.re), V::splat(x.im));
+        let at = 2 * (sample * job.phases.chunks + chunk);
+        let (c, s) = (V::at(&job.phases.values, at), V::at(&job.phases.values, at + 1));
+        [s.times_from(im, c.times(re)), s.times_plus(re, c.times(im))]
     };
     for i in [0, h] {
         let [u, v] = turned(i);
-        folded[i] = [u, u, v, v];
+        [u, u, v, v].into_iter().enumerate().for_each(|(part, value)| value.put(folded, 4 * i + part));
     }
     for i in 1..h {
         let (low, high) = (turned(i), turned(ring.count - i));
-        let out = &mut folded[i];
-        for l in 0..ROW_PADDING {
-            out[0][l] = low[0][l] + high[0][l];
-            out[1][l] = low[0][l] - high[0][l];
-            out[2][l] = low[1][l] + high[1][l];
-            out[3][l] = low[1][l] - high[1][l];
-        }
+        low[0].plus(high[0]).put(folded, 4 * i);
+        low[0].minus(high[0]).put(folded, 4 * i + 1);
+        low[1].plus(high[1]).put(folded, 4 * i + 2);
+        low[1].minus(high[1]).put(folded, 4 * i + 3);
     }
 }
 
-/// Adds a ring's angular modes, projected on the radial basis, to the rows of a chunk.
+/// Adds a ring's angular modes of one parity, projected on the radial basis, to the rows of a chunk. Even orders come
+/// from the real parts of the samples, odd ones from the imaginary parts.
 #[inline(always)]
-fn project_ring<const FMA: bool>(
+fn project_ring<V: Lanes>(
     job: &RowJob<'_>,
     ring_index: usize,
     chunk: usize,
-    folded: &[[[f32; ROW_PADDING]; 4]],
+    parity: usize,
+    folded: &[f32],
     rows: &mut Rows,
 ) {
     let ring = &job.grid.rings[ring_index];
     let m_count = job.basis.m_count().min(ring.m_count());
-    for m in 0..m_count {
-        // even orders come from the real parts of the samples, odd ones from the imaginary parts
-        let part = if m % 2 == 0 { 0 } else { 2 };
-        let mut re = [0f32; ROW_PADDING];
-        let mut im = [0f32; ROW_PADDING];
-        for (pair, values) in ring.angular_row(m).iter().zip(folded) {
-            for l in 0..ROW_PADDING {
-                re[l] = multiply_add::<FMA>(pair[0], values[part][l], re[l]);
-                im[l] = multiply_add::<FMA>(pair[1], values[part + 1][l], im[l]);
+    let points = ring.count / 2 + 1;
+    for first in (parity..m_count).step_by(2 * TOGETHER) {
+        // frequencies past the end repeat the last one and are not used
+        let orders: [usize; TOGETHER] = std::array::from_fn(|t| {
+            let m = first + 2 * t;
+            if m < m_count { m } else { first }
+        });
+        let tables = orders.map(|m| &ring.angular_row(m)[..points]);
+        let mut sums = [[V::splat(0.0); 2]; TOGETHER];
+        for i in 0..points {
+            let at = 4 * i + 2 * parity;
+            let (sum, difference) = (V::at(folded, at), V::at(folded, at + 1));
+            for t in 0..TOGETHER {
+                let [f, g] = tables[t][i];
+                sums[t][0] = V::splat(f).times_plus(sum, sums[t][0]);
+                sums[t][1] = V::splat(g).times_plus(difference, sums[t][1]);
             }
         }
-        let (first, coefficients) = job.basis.coefficients(m, ring_index);
-        for (k, &u) in coefficients.iter().enumerate() {
-            let at = (first + k) * rows.padded + chunk * ROW_PADDING;
-            let out_re = &mut rows.re[at..at + ROW_PADDING];
-            let out_im = &mut rows.im[at..at + ROW_PADDING];
-            for l in 0..ROW_PADDING {
-                out_re[l] = multiply_add::<FMA>(u, re[l], out_re[l]);
-                out_im[l] = multiply_add::<FMA>(u, im[l], out_im[l]);
+        for (&m, sum) in orders.iter().zip(&sums).take((m_count - first).div_ceil(2)) {
+            let (at, coefficients) = job.basis.coefficients(m, ring_index);
+            for (k, &u) in coefficients.iter().enumerate() {
+                let element = (at + k) * job.phases.chunks + chunk;
+                let u = V::splat(u);
+                u.times_plus(sum[0], V::at(&rows.re, element)).put(&mut rows.re, element);
+                u.times_plus(sum[1], V::at(&rows.im, element)).put(&mut rows.im, element);
             }
         }
     }

@@ -1,8 +1,11 @@
-//! Chooses at run time how wide the search's kernels run. The kernels themselves are safe and portable Rust over arrays
-//! of lanes; compiled here with AVX2 or AVX-512 enabled, the same text becomes vector code.
+//! Chooses at run time how wide the search's kernels run. The kernels are generic over [`super::lanes::Lanes`]; here they
+//! are compiled once per instruction set.
 #![allow(unsafe_code)]
 
 use super::kernel::{BlockBest, BlockJob, KernelScratch, search_block};
+use super::lanes::Portable;
+#[cfg(target_arch = "x86_64")]
+use super::lanes::{Avx2, Avx512};
 use super::rows::{RowJob, Rows, RowsScratch, shifted_rows};
 
 /// What the processor offers.
@@ -61,7 +64,7 @@ impl Simd {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { search_block_avx2(job, scratch, best) },
-            _ => search_block::<8, 2, false>(job, scratch, best),
+            _ => search_block::<Portable, 2>(job, scratch, best),
         }
     }
 
@@ -74,7 +77,7 @@ impl Simd {
             // SAFETY: as in `search_block`.
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => unsafe { shifted_rows_avx2(job, scratch, rows) },
-            _ => shifted_rows::<8, false>(job, scratch, rows),
+            _ => shifted_rows::<Portable>(job, scratch, rows),
         }
     }
 }
@@ -82,23 +85,23 @@ impl Simd {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2,fma")]
 fn search_block_avx512(job: &BlockJob<'_>, scratch: &mut KernelScratch, best: &mut BlockBest) {
-    search_block::<16, 4, true>(job, scratch, best);
+    search_block::<Avx512, 4>(job, scratch, best);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn search_block_avx2(job: &BlockJob<'_>, scratch: &mut KernelScratch, best: &mut BlockBest) {
-    search_block::<8, 2, true>(job, scratch, best);
+    search_block::<Avx2, 2>(job, scratch, best);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx2,fma")]
 fn shifted_rows_avx512(job: &RowJob<'_>, scratch: &mut RowsScratch, rows: &mut Rows) {
-    shifted_rows::<8, true>(job, scratch, rows);
+    shifted_rows::<Avx2>(job, scratch, rows);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn shifted_rows_avx2(job: &RowJob<'_>, scratch: &mut RowsScratch, rows: &mut Rows) {
-    shifted_rows::<8, true>(job, scratch, rows);
+    shifted_rows::<Avx2>(job, scratch, rows);
 }
