@@ -7,10 +7,12 @@ pub mod ab_initio;
 mod correct_motion;
 pub mod ctx;
 mod estimate_ctf;
+mod export_relion;
 pub mod exposure_files;
 pub mod extract_particles;
 pub mod import_micrographs;
 pub mod import_movies;
+mod import_particles;
 pub mod import_volume;
 pub mod items;
 pub mod map_figures;
@@ -30,6 +32,7 @@ pub use stage::{Stage, StageError};
 pub static STAGES: &[&dyn Stage] = &[
     &import_movies::ImportMovies,
     &import_micrographs::ImportMicrographs,
+    &import_particles::ImportParticles,
     &import_volume::ImportVolume,
     &correct_motion::CorrectMotion,
     &estimate_ctf::EstimateCtf,
@@ -39,6 +42,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &refine_homogeneous::RefineHomogeneous,
     &reconstruct::Reconstruct,
     &sharpen::Sharpen,
+    &export_relion::ExportRelion,
     &simulate::Simulate,
 ];
 

@@ -239,8 +239,8 @@ fn spline_response(f: f64) -> f64 {
 
 /// Quintic B-splines, tabulated.
 struct Spline {
-    /// Weights of the six neighbours at each fraction of a pixel.
-    weights: Vec<[f32; 6]>,
+    /// Weights of the six neighbours at each fraction of a pixel, and two zeros that fill a vector register.
+    weights: Vec<[f32; 8]>,
 }
 
 impl Spline {
@@ -248,7 +248,7 @@ impl Spline {
         let weights = (0..=SPLINE_STEPS)
             .map(|i| {
                 let t = i as f64 / SPLINE_STEPS as f64;
-                // neighbours at -2 … 3 from the pixel below
+                // neighbours at -2 … 3 from the pixel below; the spline is 0 at 4 and 5
                 std::array::from_fn(|j| quintic(t - (j as f64 - 2.0)) as f32)
             })
             .collect();
@@ -266,13 +266,16 @@ impl Spline {
         };
         let ((x0, wx), (y0, wy)) = (split(at[0]), split(at[1]));
         let mut sum = 0.0;
-        let inside = x0 >= 2 && x0 + 3 < columns as isize;
-        for (j, wy) in wy.iter().enumerate() {
+        let inside = x0 >= 2 && x0 + 5 < columns as isize;
+        for (j, wy) in wy[..6].iter().enumerate() {
             let y = (y0 + j as isize - 2).rem_euclid(rows as isize) as usize;
             let row = &cells[y * columns..(y + 1) * columns];
             let line: f32 = if inside {
                 let first = (x0 - 2) as usize;
-                row[first..first + 6].iter().zip(wx).map(|(c, w)| c * w).sum()
+                let near: &[f32; 8] =
+                    row[first..first + 8].try_into().expect("eight neighbours should be inside");
+                let products: [f32; 8] = std::array::from_fn(|i| near[i] * wx[i]);
+                products[..4].iter().zip(&products[4..]).map(|(a, b)| a + b).sum()
             } else {
                 let x = |i: usize| (x0 + i as isize - 2).rem_euclid(columns as isize) as usize;
                 wx.iter().enumerate().map(|(i, w)| row[x(i)] * w).sum()

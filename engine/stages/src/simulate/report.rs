@@ -14,6 +14,8 @@ use vitreous_model::report::{Axis, Figure, Mark, Raster, Report, Series, SeriesS
 
 /// Width of the example picture, pixels.
 const PICTURE_PX: usize = 512;
+/// Frames summed for it.
+const PICTURE_FRAMES: usize = 6;
 /// Tracks drawn at most.
 const TRACKS: usize = 20;
 /// Bars of the defocus histogram.
@@ -64,7 +66,7 @@ pub(super) fn movies(
     report
 }
 
-/// The first movie's last frame over its first, summed over all frames, with particles marked.
+/// The first movie's first frames, summed, with particles marked.
 fn picture(
     params: &Simulate,
     microscope: &Microscope,
@@ -73,7 +75,7 @@ fn picture(
 ) -> Figure {
     let (width, height) = (params.width as usize, params.height as usize);
     // a few frames suffice for a picture
-    let frames = record.scene.motion.frames().min(8);
+    let frames = record.scene.motion.frames().min(PICTURE_FRAMES);
     let mut sum = Array2::<f32>::zeros((height, width));
     (0..frames).for_each(|frame| sum += &example.frame(frame));
     let factor = (PICTURE_PX as f64 / width.max(height) as f64).min(1.0);

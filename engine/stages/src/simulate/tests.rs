@@ -426,3 +426,9 @@ fn every_bad_parameter_is_named() {
         "{small}"
     );
 }
+
+#[test]
+fn the_page_has_the_parameters() {
+    let table = vitreous_jobs::page::parameter_table(vitreous_jobs::find("simulate").unwrap());
+    assert!(include_str!("README.md").contains(&table), "put this into README.md:\n{table}");
+}

@@ -18,7 +18,7 @@ pub fn read_micrographs(
     resolve: &dyn Fn(&str) -> String,
 ) -> Result<Imported<ExposureSet>, StarError> {
     let file = StarFile::read(path)?;
-    let groups = optics::read(&file)?;
+    let groups = optics::read(&file, &Fallback::default())?;
     let missing = |block: &str, needed_for| StarError::MissingBlock {
         path: path.into(),
         block: block.into(),

@@ -20,6 +20,7 @@ use super::reader::{Row, TableView};
 pub use coordinates::{coordinate_blocks, read_coordinates};
 pub use micrographs::{micrograph_blocks, read_micrographs};
 pub use motion::{LocalTrack, MovieMotion, motion_blocks};
+pub use optics::Fallback;
 pub use particles::{particle_blocks, read_particles};
 
 /// One label of RELION: which field of ours it is, and by what factor.

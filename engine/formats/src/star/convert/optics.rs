@@ -1,7 +1,7 @@
 //! Optics groups: RELION's `data_optics` block, in and out.
 
 use super::{AMPLITUDE, CS, Cell, IMAGE_PIXEL, IMAGE_SIZE, MICROGRAPH_PIXEL, MOVIE_PIXEL, OPTICS_NAME};
-use super::{OPTICS_NUMBER, StarError, VOLTAGE};
+use super::{OPTICS_NUMBER, Rule, StarError, VOLTAGE};
 use crate::star::reader::{Row, StarFile, TableView};
 use crate::star::writer::{TableOut, number};
 use vitreous_model::exposure::OpticsGroup;
@@ -15,12 +15,73 @@ pub(super) struct GroupIn {
     pub box_px: Option<u32>,
 }
 
+/// What to take for optics that a file does not give.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Fallback {
+    /// Pixel size of the images, Å.
+    pub pixel_size_a: Option<f64>,
+    /// Acceleration voltage, kV.
+    pub voltage_kv: Option<f64>,
+    /// Spherical aberration, mm.
+    pub cs_mm: Option<f64>,
+    /// Amplitude contrast as a fraction.
+    pub amplitude_contrast: Option<f64>,
+}
+
+/// Voltage, Cs and amplitude contrast: columns, or what stands in for missing ones.
+pub(super) struct Lens {
+    voltage: Source,
+    cs: Source,
+    amplitude: Source,
+}
+
+/// A column or a value for all rows.
+pub(super) enum Source {
+    Column(Cell),
+    Given(f64),
+}
+
+impl Source {
+    pub(super) fn new(
+        table: &TableView<'_>,
+        rule: Rule,
+        given: Option<f64>,
+        needed_for: &'static str,
+    ) -> Result<Self, StarError> {
+        match (Cell::find(table, rule), given) {
+            (Some(cell), _) => Ok(Self::Column(cell)),
+            (None, Some(value)) => Ok(Self::Given(value)),
+            (None, None) => Cell::need(table, rule, needed_for).map(Self::Column),
+        }
+    }
+}
+
+impl Lens {
+    pub(super) fn new(table: &TableView<'_>, fallback: &Fallback) -> Result<Self, StarError> {
+        let source = |rule, given| Source::new(table, rule, given, "the CTF");
+        Ok(Self {
+            voltage: source(VOLTAGE, fallback.voltage_kv)?,
+            cs: source(CS, fallback.cs_mm)?,
+            amplitude: source(AMPLITUDE, fallback.amplitude_contrast)?,
+        })
+    }
+
+    /// The three values of a row.
+    pub(super) fn values(&self, row: &Row<'_, '_>) -> Result<(Kilovolt, Millimetre, f64), StarError> {
+        let read = |source: &Source, column: fn(&Row<'_, '_>, Cell) -> Result<f64, StarError>| match source {
+            Source::Column(cell) => column(row, *cell),
+            Source::Given(value) => Ok(*value),
+        };
+        let voltage = Kilovolt(read(&self.voltage, positive)?);
+        let cs = Millimetre(read(&self.cs, |row, cell| cell.value(row))?);
+        Ok((voltage, cs, read(&self.amplitude, fraction)?))
+    }
+}
+
 /// Reads `data_optics`; an empty list if there is no such block (RELION ≤ 3.0).
-pub(super) fn read(file: &StarFile) -> Result<Vec<GroupIn>, StarError> {
+pub(super) fn read(file: &StarFile, fallback: &Fallback) -> Result<Vec<GroupIn>, StarError> {
     let Some(table) = file.table("optics") else { return Ok(Vec::new()) };
-    let voltage = Cell::need(&table, VOLTAGE, "the CTF")?;
-    let cs = Cell::need(&table, CS, "the CTF")?;
-    let amplitude = Cell::need(&table, AMPLITUDE, "the CTF")?;
+    let lens = Lens::new(&table, fallback)?;
     let index = Cell::need(&table, OPTICS_NUMBER, "the link from rows to optics groups")?;
     let name = Cell::find(&table, OPTICS_NAME);
     let [movie, micrograph, image, size] =
@@ -34,14 +95,16 @@ pub(super) fn read(file: &StarFile) -> Result<Vec<GroupIn>, StarError> {
             return Err(row.bad(index.column, "a number that no other optics group has"));
         }
         let (movie, micrograph, image) = (positive(movie)?, positive(micrograph)?, positive(image)?);
+        let image = image.or(fallback.pixel_size_a);
+        let (voltage, cs, amplitude_contrast) = lens.values(&row)?;
         let pixel = movie.or(micrograph).or(image).ok_or_else(|| missing_pixel(&table))?;
         groups.push(GroupIn {
             group: OpticsGroup {
                 number,
                 name: name.map_or_else(|| format!("opticsGroup{number}"), |cell| cell.text(&row).to_string()),
-                voltage: Kilovolt(self::positive(&row, voltage)?),
-                cs: Millimetre(cs.value(&row)?),
-                amplitude_contrast: fraction(&row, amplitude)?,
+                voltage,
+                cs,
+                amplitude_contrast,
                 movie_pixel_size_a: pixel,
             },
             image_pixel_a: image,

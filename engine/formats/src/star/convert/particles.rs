@@ -11,23 +11,24 @@ use vitreous_model::exposure::{ExposureSet, OpticsGroup};
 use vitreous_model::half_set::HalfSet;
 use vitreous_model::particle::{Particle, ParticleSet, Pick};
 use vitreous_model::pose::{Pose, Rotation};
-use vitreous_model::units::{Degrees, Kilovolt, Millimetre};
+use vitreous_model::units::Degrees;
 
 const FOR_IMAGES: &str = "finding the particle images";
 const FOR_CTF: &str = "the CTF";
 
 /// Reads particles of RELION ≥ 3.1 or ≤ 3.0. `resolve` turns a path of the file into one of ours (RELION's are
-/// relative to its own project directory). Ids are row numbers from 0. `box_px` is 0 when the file does not say
-/// (RELION ≤ 3.0): take it from the first stack.
+/// relative to its own project directory), `fallback` gives optics that the file lacks. Ids are row numbers from 0.
+/// `box_px` is 0 when the file does not say (RELION ≤ 3.0): take it from the first stack.
 ///
 /// # Errors
 /// A file that is no STAR file, lacks a needed column, or whose optics groups differ in pixel size or box.
 pub fn read_particles(
     path: &Path,
     resolve: &dyn Fn(&str) -> String,
+    fallback: &Fallback,
 ) -> Result<Imported<ParticleSet>, StarError> {
     let file = StarFile::read(path)?;
-    let groups = optics::read(&file)?;
+    let groups = optics::read(&file, fallback)?;
     let modern = !groups.is_empty();
     let names: &[&str] = if modern { &["particles"] } else { &["particles", "images", ""] };
     let table = names.iter().find_map(|name| file.table(name)).ok_or_else(|| StarError::MissingBlock {
@@ -43,7 +44,7 @@ pub fn read_particles(
     } else {
         notes.push("no data_optics block (RELION 3.0 or older): optics were taken from the rows".to_string());
     }
-    let mut reader = ParticleReader::new(&table, groups, resolve)?;
+    let mut reader = ParticleReader::new(&table, groups, resolve, fallback)?;
     let mut particles = Vec::with_capacity(table.len());
     let mut rows = table.rows();
     while let Some(row) = rows.next() {
@@ -57,11 +58,39 @@ pub fn read_particles(
 
 /// The columns of ≤ 3.0 that describe the optics in every row.
 struct OldOptics {
-    voltage: Cell,
-    cs: Cell,
-    amplitude: Cell,
-    detector: Cell,
-    magnification: Cell,
+    lens: optics::Lens,
+    pixel: OldPixel,
+}
+
+/// How ≤ 3.0 gives the pixel size.
+enum OldPixel {
+    /// Detector pixel and magnification.
+    Columns(Cell, Cell),
+    /// It does not; this is what to take.
+    Given(f64),
+}
+
+impl OldPixel {
+    fn new(table: &TableView<'_>, given: Option<f64>) -> Result<Self, StarError> {
+        const NEEDED_FOR: &str = "the pixel size (there is no data_optics block)";
+        match (Cell::find(table, DETECTOR_PIXEL), Cell::find(table, MAGNIFICATION), given) {
+            (Some(detector), Some(magnification), _) => Ok(Self::Columns(detector, magnification)),
+            (_, _, Some(pixel)) => Ok(Self::Given(pixel)),
+            _ => {
+                let detector = Cell::need(table, DETECTOR_PIXEL, NEEDED_FOR)?;
+                Ok(Self::Columns(detector, Cell::need(table, MAGNIFICATION, NEEDED_FOR)?))
+            }
+        }
+    }
+
+    fn value(&self, row: &Row<'_, '_>) -> Result<f64, StarError> {
+        match self {
+            Self::Columns(detector, magnification) => {
+                Ok(optics::positive(row, *detector)? / optics::positive(row, *magnification)?)
+            }
+            Self::Given(pixel) => Ok(*pixel),
+        }
+    }
 }
 
 struct ParticleReader<'f> {
@@ -88,24 +117,14 @@ impl<'f> ParticleReader<'f> {
         table: &TableView<'_>,
         groups: Vec<GroupIn>,
         resolve: &'f dyn Fn(&str) -> String,
+        fallback: &Fallback,
     ) -> Result<Self, StarError> {
         let find = |rule| Cell::find(table, rule);
         let pair = |a, b| Some([find(a)?, find(b)?]);
         let old = if groups.is_empty() {
             Some(OldOptics {
-                voltage: Cell::need(table, VOLTAGE, FOR_CTF)?,
-                cs: Cell::need(table, CS, FOR_CTF)?,
-                amplitude: Cell::need(table, AMPLITUDE, FOR_CTF)?,
-                detector: Cell::need(
-                    table,
-                    DETECTOR_PIXEL,
-                    "the pixel size (there is no data_optics block)",
-                )?,
-                magnification: Cell::need(
-                    table,
-                    MAGNIFICATION,
-                    "the pixel size (there is no data_optics block)",
-                )?,
+                lens: optics::Lens::new(table, fallback)?,
+                pixel: OldPixel::new(table, fallback.pixel_size_a)?,
             })
         } else {
             None
@@ -171,13 +190,14 @@ impl<'f> ParticleReader<'f> {
             let index = self.groups.iter().position(|g| g.group.number == number);
             return index.ok_or_else(|| row.bad(cell.column, "the number of a group in data_optics"));
         };
-        let pixel = optics::positive(row, old.detector)? / optics::positive(row, old.magnification)?;
+        let pixel = old.pixel.value(row)?;
+        let (voltage, cs, amplitude_contrast) = old.lens.values(row)?;
         let group = OpticsGroup {
             number: self.groups.len() as u32 + 1,
             name: format!("opticsGroup{}", self.groups.len() + 1),
-            voltage: Kilovolt(optics::positive(row, old.voltage)?),
-            cs: Millimetre(old.cs.value(row)?),
-            amplitude_contrast: optics::fraction(row, old.amplitude)?,
+            voltage,
+            cs,
+            amplitude_contrast,
             movie_pixel_size_a: pixel,
         };
         let same = |g: &GroupIn| {

@@ -26,7 +26,7 @@ fn same(path: &str) -> String {
 }
 
 fn particles(text: &str) -> Result<Imported<ParticleSet>, StarError> {
-    with_file(text, |path| read_particles(path, &same))
+    with_file(text, |path| read_particles(path, &same, &Fallback::default()))
 }
 
 /// One particle with the given labels and cells beside the image.
@@ -111,6 +111,31 @@ fn old_files_give_optics_by_row() {
     let shift = set.particles[0].pose.unwrap().shift_a;
     assert!((shift[0] + 2.8).abs() < 1e-12 && (shift[1] + 1.4).abs() < 1e-12);
     assert!(read.notes[0].contains("RELION 3.0 or older"));
+}
+
+#[test]
+fn optics_that_a_file_lacks_can_be_given() {
+    let text =
+        "data_\nloop_\n_rlnImageName\n_rlnDefocusU\n_rlnDefocusV\n_rlnDefocusAngle\n1@s.mrcs 9000 8000 10\n";
+    let given = Fallback {
+        pixel_size_a: Some(1.25),
+        voltage_kv: Some(200.0),
+        cs_mm: Some(2.0),
+        amplitude_contrast: Some(0.08),
+    };
+    let read = with_file(text, |path| read_particles(path, &same, &given)).unwrap().value;
+    let ctf = read.particles[0].ctf.unwrap();
+    assert_eq!(
+        (read.pixel_size_a, ctf.voltage.0, ctf.cs.0, ctf.amplitude_contrast),
+        (1.25, 200.0, 2.0, 0.08)
+    );
+    // what the file says wins
+    let read = with_file(
+        &format!("{OPTICS}data_particles\nloop_\n_rlnImageName\n_rlnOpticsGroup\n1@s.mrcs 1\n"),
+        |path| read_particles(path, &same, &given),
+    );
+    let read = read.unwrap().value;
+    assert_eq!((read.pixel_size_a, read.optics[0].voltage.0), (1.5, 300.0));
 }
 
 #[test]

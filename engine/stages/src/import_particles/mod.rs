@@ -1,0 +1,22 @@
+//! `import-particles`: particles from a RELION STAR file; images stay where they are.
+
+mod report;
+mod run;
+#[cfg(test)]
+mod tests;
+
+use crate::{Ctx, Stage, StageError};
+use vitreous_model::report::Report;
+
+/// The stage.
+pub struct ImportParticles;
+
+impl Stage for ImportParticles {
+    fn name(&self) -> &'static str {
+        "import-particles"
+    }
+
+    fn run(&self, ctx: &Ctx<'_>) -> Result<Report, StageError> {
+        run::run(ctx)
+    }
+}
