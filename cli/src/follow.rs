@@ -88,24 +88,24 @@ impl Display {
         }
         for job in jobs.iter().filter_map(|number| board.get(*number)) {
             let number = job.summary.job;
+            self.draw(number, job);
             if self.told.insert(number, job.status.state) != Some(job.status.state)
                 && job.status.state != State::Waiting
             {
                 self.say(&tell::one_line(job));
             }
-            self.draw(number, job);
         }
     }
 
     fn draw(&mut self, number: JobNumber, job: &Judged) {
         let Some(bars) = &self.bars else { return };
-        if job.status.state != State::Running {
+        let progress = job.open.as_ref().and_then(|open| open.evidence.progress.clone()).unwrap_or_default();
+        if job.status.state != State::Running || progress.total == 0 {
             if let Some(bar) = self.by_job.remove(&number) {
                 bar.finish_and_clear();
             }
             return;
         }
-        let progress = job.open.as_ref().and_then(|open| open.evidence.progress.clone()).unwrap_or_default();
         let bar = self.by_job.entry(number).or_insert_with(|| {
             let style = ProgressStyle::with_template("{prefix:>24} {bar:30} {pos}/{len} {msg}");
             bars.add(ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))

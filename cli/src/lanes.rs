@@ -64,6 +64,13 @@ impl NamedLane {
     }
 }
 
+/// Memory of this machine, MiB.
+pub fn memory_mib() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib / 1024)
+}
+
 /// The folders that are searched, the project's first.
 fn folders(context: &Context<'_>, project: Option<&Project>) -> Vec<PathBuf> {
     let own = project.map(|project| project.root().join("lanes"));

@@ -41,6 +41,9 @@ pub fn launch(
     if plan.resources.threads * plan.resources.ranks > room {
         return Ok(Launched::NoRoom);
     }
+    if let Some(warning) = &plan.warning {
+        crate::context::remark(format!("warning: {}: {warning}", job.number()));
+    }
     let dir = job.attempt(attempt);
     dir.create()?;
     let intent = Intent {

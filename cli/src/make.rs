@@ -78,7 +78,8 @@ pub fn settle(
     base: &Path,
 ) -> Outcome<Settled> {
     let sources = settle_paths(job_type, &mut params, project.root(), base)?;
-    fill_from_microscope(job_type, &mut params, project);
+    // the project's microscope stands in for what was not given, and is written down with the job
+    let params = vitreous_jobs::microscope::complete(job_type, &params, &project.file().microscope.values());
     let effective = job_type.check(&Value::Object(params.clone()))?;
     Ok(Settled { params, effective, sources })
 }
@@ -141,26 +142,6 @@ fn described(path: &Path, root: &Path) -> Option<String> {
     let meta = std::fs::metadata(path).ok()?;
     let name = path.strip_prefix(root).unwrap_or(path).display().to_string();
     Some(format!("{name} {} {}.{:09}", meta.len(), meta.mtime(), meta.mtime_nsec()))
-}
-
-/// Job types whose `pixel_size` is that of the project's movies; elsewhere it is that of some other file.
-const OF_MOVIES: [&str; 3] = ["import-movies", "import-micrographs", "simulate"];
-
-/// The project's microscope stands in for what was not given, and is written down with the job.
-fn fill_from_microscope(job_type: &dyn JobType, params: &mut Map<String, Value>, project: &Project) {
-    let microscope = project.file().microscope;
-    for (key, value) in [
-        ("pixel_size", microscope.pixel_size_a.filter(|_| OF_MOVIES.contains(&job_type.name()))),
-        ("voltage", microscope.voltage_kv),
-        ("cs", microscope.cs_mm),
-        ("amplitude_contrast", microscope.amplitude_contrast),
-    ] {
-        let is_known = job_type.fields().iter().any(|field| field.key == key);
-        let is_given = params.get(key).is_some_and(|value| !value.is_null());
-        if let (true, false, Some(value)) = (is_known, is_given, value) {
-            params.insert(key.into(), value.into());
-        }
-    }
 }
 
 /// Fills the input slots: those named one by one, then required ones that are still empty from the jobs in `from`.

@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
-use crate::lanes::NamedLane;
+use crate::lanes::{self, NamedLane};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -24,6 +24,8 @@ pub struct Plan {
     pub target: Script,
     /// What submits it.
     pub submit: Cmd,
+    /// What the user should know before.
+    pub warning: Option<String>,
 }
 
 /// Prepares the launch of attempt `attempt` of a job in `job_dir`, which need not exist yet.
@@ -75,7 +77,8 @@ pub fn prepare(
     values.environment = environment(lane, request);
     let script = render(&lane.template_name, &lane.template, &values)?;
     let submit = lane.scheduler().submit(&target);
-    Ok(Plan { resources, script, target, submit })
+    let warning = memory_warning(lane, &resources);
+    Ok(Plan { resources, script, target, submit, warning })
 }
 
 /// The job type of a name.
@@ -104,6 +107,15 @@ fn fit_cores(lane: &NamedLane, resources: Resources) -> Resources {
     }
     let per_rank = (lane.cores() / resources.ranks.max(1)).max(1);
     Resources { threads: resources.threads.min(per_rank), ..resources }
+}
+
+/// A local job that is larger than this machine will swap or be killed; that is said before it starts.
+fn memory_warning(lane: &NamedLane, resources: &Resources) -> Option<String> {
+    let here = lanes::memory_mib().filter(|here| lane.scheduler().is_local() && resources.mem_mib > *here)?;
+    Some(format!(
+        "the job needs about {} MiB, and this machine has {here} MiB: it may be killed (`--mem-gib` overrides the estimate)",
+        resources.mem_mib
+    ))
 }
 
 /// Words before the engine: none for a single rank.

@@ -120,9 +120,26 @@ pub fn rate(progress: &Progress) -> String {
         parts.push(format!("{} left", duration(eta)));
     }
     parts.extend(
-        progress.figures.iter().rev().take(2).map(|(name, value, unit)| format!("{name} {value:.3} {unit}")),
+        progress
+            .figures
+            .iter()
+            .rev()
+            .take(2)
+            .map(|(name, value, unit)| format!("{name} {} {unit}", number(*value))),
     );
     parts.join(", ").trim_end().to_string()
+}
+
+/// A number for people: whole numbers whole, others to four significant digits.
+pub fn number(value: f64) -> String {
+    if value.fract() == 0.0 && value.abs() < 1e9 {
+        return format!("{value}");
+    }
+    let before = value.abs().log10().floor() as i32 + 1;
+    if !(-3..=9).contains(&before) {
+        return format!("{value:.3e}");
+    }
+    format!("{value:.*}", (4 - before).max(0) as usize)
 }
 
 /// `42 s`, `3 min 5 s`, `2 h 10 min`, `3 d 4 h`
@@ -166,6 +183,16 @@ mod tests {
         {
             assert_eq!(duration(seconds), text);
         }
+    }
+
+    #[test]
+    fn numbers_read_well() {
+        for (value, text) in
+            [(16.0, "16"), (18.940231, "18.94"), (0.143_21, "0.1432"), (12345.6, "12346"), (1e-7, "1.000e-7")]
+        {
+            assert_eq!(number(value), text);
+        }
+        assert_eq!(number(f64::NAN), "NaN");
     }
 
     #[test]

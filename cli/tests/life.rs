@@ -99,6 +99,32 @@ fn a_lane_runs_as_many_at_once_as_it_has_slots() {
 }
 
 #[test]
+fn cron_has_no_environment_and_needs_none() {
+    let scene =
+        Scene::new("echo \"$PATH\" >\"$here/path\"; env >\"$here/env\"", "env: {OMP_PROC_BIND: \"false\"}");
+    scene.make_jobs(1);
+    let output = std::process::Command::new("env")
+        .args(["-i", scene::VITREOUS, "advance", "--quiet", "--project"])
+        .arg(scene.root())
+        .current_dir("/")
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success() && output.stdout.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    scene.wait_for(1, "done");
+    let path = std::fs::read_to_string(scene.above().join("path")).unwrap();
+    assert_eq!(path.trim(), std::env::var("PATH").unwrap(), "that of the shell where the job was asked for");
+    let environment = std::fs::read_to_string(scene.above().join("env")).unwrap();
+    assert!(
+        environment.contains("OMP_PROC_BIND=false") && environment.contains("VITREOUS_THREADS=1"),
+        "{environment}"
+    );
+}
+
+#[test]
 fn a_lane_does_not_hand_out_more_cores_than_it_has() {
     let scene = Scene::new(ON_GO, "limits: {threads: 3}");
     scene.import(&["--threads", "2"]);
@@ -286,7 +312,7 @@ fn pages_and_completions_are_printed() {
     assert!(scene.ok(&["completions", "bash"]).contains("correct-motion"));
     scene.ok(&["man", "--dir", "pages"]);
     assert!(scene.root().join("pages/vitreous-run-correct-motion.1").exists());
-    assert!(scene.ok(&["params", "correct-motion"]).contains("#bfactor: 150.0"));
+    assert!(scene.ok(&["params", "correct-motion"]).contains("\ntype: correct-motion\n"));
     assert!(scene.ok(&["lane", "list"]).contains("local"));
     assert!(scene.ok(&["lane", "check", "local"]).contains("accepted by `sh -n …`"));
     assert!(scene.ok(&["doctor"]).contains("lane local"));

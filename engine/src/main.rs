@@ -11,7 +11,6 @@ mod compare;
 mod device;
 mod failure;
 mod grant;
-mod microscope;
 mod ranks;
 mod run;
 mod signals;

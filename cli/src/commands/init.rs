@@ -28,9 +28,9 @@ pub struct Arguments {
     /// Spherical aberration
     #[arg(long, value_name = "mm")]
     cs: Option<f64>,
-    /// Amplitude contrast, as a fraction
-    #[arg(long, value_name = "FRACTION")]
-    amplitude_contrast: Option<f64>,
+    /// Amplitude contrast, as a fraction; 0.1 is the field's convention for single particles in ice
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.1)]
+    amplitude_contrast: f64,
     /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
@@ -45,7 +45,7 @@ pub fn run(context: &mut Context<'_>, args: &Arguments) -> Outcome<i32> {
     if args.cs.is_some_and(|cs| !(cs >= 0.0 && cs.is_finite())) {
         return Err(Failure::usage("--cs must not be negative"));
     }
-    if args.amplitude_contrast.is_some_and(|w| !(0.0..=1.0).contains(&w)) {
+    if !(0.0..=1.0).contains(&args.amplitude_contrast) {
         return Err(Failure::usage("--amplitude-contrast must lie between 0 and 1"));
     }
     let folder = context.cwd.join(&args.folder);
@@ -55,7 +55,7 @@ pub fn run(context: &mut Context<'_>, args: &Arguments) -> Outcome<i32> {
         pixel_size_a: args.pixel_size,
         voltage_kv: args.voltage,
         cs_mm: args.cs,
-        amplitude_contrast: args.amplitude_contrast,
+        amplitude_contrast: Some(args.amplitude_contrast),
     };
     if args.dry_run {
         let text = || format!("would make project {name} in {}", folder.display());

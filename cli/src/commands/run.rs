@@ -182,6 +182,9 @@ fn dry_run(context: &mut Context<'_>, project: &Project, new: NewJob) -> Outcome
     let folder = plan::future_folder(project, &spec);
     let request = make::request(context, "");
     let plan = plan::prepare(context, project, &lane, (&spec, &folder), (1, &request), Uuid::nil())?;
+    if let Some(warning) = &plan.warning {
+        remark(format!("warning: {warning}"));
+    }
     let words = plan.submit.words();
     let command = quote::command_line(words.iter().map(String::as_str));
     let result = json!({

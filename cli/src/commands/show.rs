@@ -111,10 +111,8 @@ fn text(job: &JobDir, standing: &str, result: &Value, stale: Option<&str>) -> St
     }
     for number in result.pointer("/report/numbers").and_then(Value::as_array).into_iter().flatten() {
         let word = |key: &str| number[key].as_str().unwrap_or("").to_string();
-        line(
-            "result",
-            format!("{}: {} {}", word("label"), number["value"], word("unit")).trim_end().to_string(),
-        );
+        let value = number["value"].as_f64().map_or_else(|| "–".into(), tell::number);
+        line("result", format!("{}: {value} {}", word("label"), word("unit")).trim_end().to_string());
     }
     text
 }

@@ -14,7 +14,7 @@ pub mod import_movies;
 pub mod import_particles;
 pub mod import_volume;
 pub mod job_type;
-mod microscope;
+pub mod microscope;
 pub mod page;
 pub mod pick_blobs;
 pub mod reconstruct;

@@ -32,6 +32,18 @@ pub struct Microscope {
     pub amplitude_contrast: Option<f64>,
 }
 
+impl Microscope {
+    /// Its values by the names that job parameters have.
+    pub fn values(&self) -> [(&'static str, Option<f64>); 4] {
+        [
+            ("pixel_size", self.pixel_size_a),
+            ("voltage", self.voltage_kv),
+            ("cs", self.cs_mm),
+            ("amplitude_contrast", self.amplitude_contrast),
+        ]
+    }
+}
+
 /// What jobs of this project do unless told otherwise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

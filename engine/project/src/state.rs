@@ -220,7 +220,7 @@ pub enum Seen {
 pub struct Evidence {
     /// Number of the newest request; 0: none.
     pub attempt: u32,
-    /// That request.
+    /// That request; not read for a job that ended well.
     pub request: Option<Request>,
     /// Its cancellation.
     pub cancel: Option<Cancel>,
@@ -228,7 +228,7 @@ pub struct Evidence {
     pub intent: Option<Intent>,
     /// Whether the process that wrote the intent still lives.
     pub author: Option<Liveness>,
-    /// Its submission.
+    /// Its submission; not read for a job that has ended.
     pub submission: Option<Submission>,
     /// The scheduler did not take it, in its words.
     pub refused: Option<String>,
@@ -273,26 +273,28 @@ impl Evidence {
             return Ok(Self::default());
         }
         let dir = job.attempt(attempt);
-        let mut evidence = Self {
-            attempt,
-            request: job.read_request(attempt)?,
-            has_outputs: names.iter().any(|name| name == "outputs.json"),
-            ..Self::default()
-        };
+        let mut evidence = Self { attempt, ..Self::default() };
         if names.iter().any(|name| attempt_in(name, "cancel") == Some(attempt)) {
             evidence.cancel = job.read_cancel(attempt)?;
         }
         if !names.iter().any(|name| attempt_in(name, "attempt") == Some(attempt)) {
+            evidence.request = job.read_request(attempt)?;
             return Ok(evidence);
         }
         evidence.intent = dir.intent()?;
-        evidence.author = evidence.intent.as_ref().map(|intent| intent.author.liveness());
-        evidence.submission = dir.submission()?;
-        if evidence.submission.is_none() && evidence.intent.is_some() {
-            evidence.refused = dir.refusal()?.map(|refusal| refusal.message);
-        }
         evidence.claimed = dir.is_claimed();
         evidence.read_end(job)?;
+        if evidence.exit.as_ref().is_some_and(|exit| exit.code == 0) {
+            return Ok(evidence);
+        }
+        evidence.request = job.read_request(attempt)?;
+        if let (Some(intent), None) = (&evidence.intent, &evidence.exit) {
+            evidence.author = Some(intent.author.liveness());
+            evidence.submission = dir.submission()?;
+            if evidence.submission.is_none() {
+                evidence.refused = dir.refusal()?.map(|refusal| refusal.message);
+            }
+        }
         Ok(evidence)
     }
 
