@@ -9,6 +9,7 @@
 mod scene;
 
 use scene::{AT_ONCE, ON_GO, Scene, eventually, signal};
+use std::process::Command;
 use std::time::Duration;
 
 #[test]
@@ -140,24 +141,30 @@ fn an_engine_that_has_said_its_last_word_needs_no_script() {
     scene.wait_for(1, "done");
 }
 
+/// Live processes of a session.
+fn session_members(session: &str) -> Vec<String> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let is_member = |entry: &std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let fields: Vec<&str> =
+            stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+        fields.get(3) == Some(&session) && fields[0] != "Z"
+    };
+    entries.filter(is_member).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
 #[test]
 fn everything_killed_is_lost_until_a_policy_or_a_person_tries_again() {
     let scene = Scene::new("[ \"$attempt\" -gt 1 ] || { touch \"$here/ready\"; sleep 60; }", "");
     scene.import(&["--retry", "1"]);
     eventually("an engine", || scene.above().join("ready").exists());
-    let (engine, script) = (scene.engine_pid(1), scene.script_pid(1));
-    signal("KILL", &script);
-    signal("KILL", &engine);
-    // the sleep of the killed engine is a member of the session, too
-    let sleep = std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
-        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
-        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        (fields.get(3) == Some(&script.as_str()) && fields[0] != "Z")
-            .then(|| entry.file_name().into_string().unwrap())
+    let script = scene.script_pid(1);
+    // script, engine and the engine's own child, until none of the session is left
+    eventually("a dead session", || {
+        let members = session_members(&script);
+        members.iter().for_each(|pid| drop(Command::new("kill").args(["-s", "KILL", pid]).output()));
+        members.is_empty()
     });
-    if let Some(sleep) = sleep {
-        signal("KILL", &sleep);
-    }
     eventually("tried again", || {
         scene.ok(&["advance", "--quiet"]);
         scene.state(1) == "done"
