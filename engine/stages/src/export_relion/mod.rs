@@ -1,6 +1,9 @@
 //! `export-relion`: particles, micrographs and coordinates as STAR files; images stay where they are.
 
 mod run;
+
+#[cfg(test)]
+mod relion_tests;
 #[cfg(test)]
 mod tests;
 
