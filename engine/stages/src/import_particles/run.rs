@@ -2,9 +2,10 @@
 
 use super::report;
 use crate::exposure_files::table_path;
-use crate::particle_images::ParticleImages;
+use crate::particle_images::{ParticleImages, UnfitParticle};
 use crate::{Ctx, StageError};
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use vitreous_formats::open_image;
 use vitreous_formats::star::StarError;
@@ -20,6 +21,9 @@ use vitreous_model::report::Report;
 const TABLE: &str = "particles.h5";
 /// Folders above the STAR file that are tried as the root of its paths.
 const LEVELS: usize = 6;
+/// What to do when images are nowhere.
+const GIVE_ROOT: &str =
+    "give --root: the folder that paths in the STAR file are relative to (RELION's project directory)";
 
 /// Does the job.
 ///
@@ -32,9 +36,8 @@ pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     let root = params.root.as_deref().map(|root| ctx.resolve(&root.to_string_lossy()));
     let mut imported = read(ctx, &star, root.as_deref(), &params)?;
     set_box(ctx, &star, &mut imported.value)?;
-    let total = imported.value.particles.len();
     let (images, unfit) = ParticleImages::open(ctx, &imported.value);
-    ParticleImages::accept(ctx, &unfit, total, params.max_bad_fraction)?;
+    leave_out(ctx, &imported.value, &unfit, params.max_bad_fraction)?;
     let mut index = 0;
     imported.value.particles.retain(|_| {
         index += 1;
@@ -50,7 +53,7 @@ pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
         box_px: Some(set.box_px),
         ..Output::new("particles", Kind::Particles, TABLE, set.particles.len() as u64)
     });
-    Ok(report::make(ctx, &imported))
+    Ok(report::make(ctx, &imported, unfit.len()))
 }
 
 /// Reads the STAR file; paths become absolute or relative to the project.
@@ -105,10 +108,7 @@ fn set_box(ctx: &Ctx<'_>, star: &Path, set: &mut ParticleSet) -> Result<(), Stag
         .iter()
         .find_map(|p| Some(open_image(&ctx.resolve(&p.stack_path)).ok()?.header().clone()));
     let header = header.ok_or_else(|| {
-        StageError::input(
-            format!("{}: no image stack of it can be read", star.display()),
-            "give --root: the folder that paths in the STAR file are relative to (RELION's project directory)",
-        )
+        StageError::input(format!("{}: no image stack of it can be read", star.display()), GIVE_ROOT)
     })?;
     if header.width != header.height {
         let what =
@@ -117,4 +117,50 @@ fn set_box(ctx: &Ctx<'_>, star: &Path, set: &mut ParticleSet) -> Result<(), Stag
     }
     set.box_px = header.width as u32;
     Ok(())
+}
+
+/// Lists unfit particles as skipped, one line a stack, or refuses the set when there are too many.
+fn leave_out(
+    ctx: &Ctx<'_>,
+    set: &ParticleSet,
+    unfit: &[UnfitParticle],
+    max_bad_fraction: f64,
+) -> Result<(), StageError> {
+    let (bad, total) = (unfit.len(), set.particles.len());
+    let Some(first) = unfit.first() else { return Ok(()) };
+    if bad == total {
+        let what = format!("none of {total} particles has a usable image; first: {}", first.reason);
+        return Err(StageError::input(what, GIVE_ROOT));
+    }
+    if bad as f64 > max_bad_fraction * total as f64 {
+        return Err(StageError::TooManyBad {
+            what: "particles".into(),
+            bad,
+            total,
+            allowed: max_bad_fraction,
+            first: format!("{}: {}", first.item, first.reason),
+        });
+    }
+    if ctx.is_root() {
+        for (stack, count, reason) in by_stack(set, unfit) {
+            let particles = if count == 1 { "particle" } else { "particles" };
+            ctx.skip(format!("{stack} ({count} {particles})"), reason);
+        }
+    }
+    Ok(())
+}
+
+/// Stacks with unfit particles in their order, how many, and the first one's reason.
+fn by_stack<'a>(set: &'a ParticleSet, unfit: &'a [UnfitParticle]) -> Vec<(&'a str, usize, &'a str)> {
+    let mut stacks: Vec<(&str, usize, &str)> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    for particle in unfit {
+        let stack = set.particles[particle.index].stack_path.as_str();
+        let place = *places.entry(stack).or_insert_with(|| {
+            stacks.push((stack, 0, particle.reason.as_str()));
+            stacks.len() - 1
+        });
+        stacks[place].1 += 1;
+    }
+    stacks
 }

@@ -76,6 +76,30 @@ fn particles_without_image_are_left_out_and_too_many_refused() {
 }
 
 #[test]
+fn a_missing_stack_is_one_line_and_a_missing_root_is_advised() {
+    let folder = tempfile::tempdir().unwrap();
+    let gone = |i: usize| format!("{i}@Extract/job001/mics/gone.mrcs");
+    let (one, two) = (gone(1), gone(2));
+    relion_project(folder.path(), &[GOOD[0], &one, &two, GOOD[1]]);
+    let params = json!({"star": "relion/Extract/job001/particles.star", "max_bad_fraction": 0.5});
+    let (report, set) = run(folder.path(), params.clone()).unwrap();
+    assert_eq!((set.particles.len(), report.skipped.len(), report.get("skipped")), (2, 1, Some(2.0)));
+    assert!(report.skipped[0].item.ends_with("gone.mrcs (2 particles)"), "{:?}", report.skipped);
+    // the file says the box, so no stack has to be opened before all are looked for
+    let optics = "data_optics\nloop_\n_rlnOpticsGroup\n_rlnVoltage\n_rlnSphericalAberration\n_rlnAmplitudeContrast\n\
+        _rlnImagePixelSize\n_rlnImageSize\n1 300 2.7 0.1 2 8\n";
+    let star = folder.path().join("relion/Extract/job001/particles.star");
+    write(&star, &format!("{optics}data_particles\nloop_\n_rlnImageName\n_rlnBeamTiltX\n{one} 0\n{two} 0\n"));
+    let error = run(folder.path(), params.clone()).map(|_| ()).unwrap_err();
+    assert!(error.to_string().starts_with("none of 2 particles has a usable image"), "{error}");
+    assert!(error.hint().starts_with("give --root"), "{}", error.hint());
+    write(&star, &format!("{optics}data_particles\nloop_\n_rlnImageName\n_rlnBeamTiltX\n{} 0\n", GOOD[0]));
+    let (report, _) = run(folder.path(), params).unwrap();
+    let told = "aberrations that later jobs will not correct for: data_particles/_rlnBeamTiltX";
+    assert!(report.notes.iter().any(|note| note == told), "{:?}", report.notes);
+}
+
+#[test]
 fn errors_say_what_to_give() {
     let folder = tempfile::tempdir().unwrap();
     relion_project(folder.path(), &GOOD);
