@@ -54,15 +54,15 @@ pub fn compose(sums: &Sums, weights: &DoseWeights, pixel_size_a: f64, binning: f
 /// Adds a term's spectrum times its factor at every frequency.
 fn add_term(total: &mut HalfImage, term: &HalfImage, index: usize, weights: &DoseWeights, pixel_size_a: f64) {
     let (ny, nx) = (total.ny(), total.nx());
-    let unit_x = 1.0 / (nx as f64 * pixel_size_a);
-    let unit_y = 1.0 / (ny as f64 * pixel_size_a);
+    let curve = weights.curve(index);
+    let along_x: Vec<f32> =
+        (0..nx / 2 + 1).map(|x| (x as f64 / (nx as f64 * pixel_size_a)).powi(2) as f32).collect();
     let source = term.data();
     let mut data = total.data_mut();
     data.axis_iter_mut(Axis(0)).into_par_iter().enumerate().for_each(|(row, mut out)| {
-        let v = signed_frequency(row, ny) as f64 * unit_y;
-        for (column, (value, from)) in out.iter_mut().zip(source.row(row)).enumerate() {
-            let u = column as f64 * unit_x;
-            *value += from * weights.factor(index, (u * u + v * v).sqrt());
+        let v2 = (signed_frequency(row, ny) as f64 / (ny as f64 * pixel_size_a)).powi(2) as f32;
+        for ((value, from), u2) in out.iter_mut().zip(source.row(row)).zip(&along_x) {
+            *value += from * curve.at((u2 + v2).sqrt());
         }
     });
 }

@@ -23,6 +23,10 @@ const FINE_DETAIL_A: f64 = 6.0;
 /// Largest displacement of a frame from the mean that is looked for, Å.
 const MAX_SHIFT_A: f64 = 80.0;
 
+/// B-factor that keeps the search and the first rounds to frequencies at which the specimen outweighs any fixed pattern
+/// of the detector, Å² (RELION's, at 1 Å per pixel).
+const SAFE_B_FACTOR_A2: f64 = 150.0;
+
 /// Dose whose correlation has a clear peak in any movie, e/Å².
 const SEARCH_DOSE: f64 = 4.0;
 
@@ -125,10 +129,11 @@ fn find_motion(
     let (ny, nx) = small[0].dim();
     let pixel_a = settings.pixel_size_a * survey.binning as f64;
     let b_factor = settings.b_factor_px2 / (survey.binning * survey.binning) as f64;
+    let safe_b_factor = SAFE_B_FACTOR_A2 / (pixel_a * pixel_a);
     let group_dose = settings.time(survey.group as f64) - settings.time(0.0);
     let band = Band::new(nx / 2 * 2, ny / 2 * 2, (pixel_a / COARSE_DETAIL_A).min(USABLE));
     let search = Search {
-        b_factor: b_factor.max(2.0),
+        b_factor: b_factor.max(safe_b_factor),
         max_shift: (MAX_SHIFT_A / pixel_a).min(nx.min(ny) as f64 / 4.0),
         reach: ((0.5 * SEARCH_DOSE / group_dose).round() as usize).min(small.len() / 6),
     };
@@ -144,6 +149,7 @@ fn find_motion(
         size: [movie.width(), movie.height()].map(|n| n as f64 / survey.binning as f64),
         displacements: &displacements,
         b_factor,
+        safe_b_factor,
         local: settings.patches != [1, 1],
     };
     (local::track(&grid, &band, &stacks, &frames), grid)

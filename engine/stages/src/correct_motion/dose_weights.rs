@@ -71,13 +71,10 @@ impl DoseWeights {
         self.by_frame.len()
     }
 
-    /// The factor of a term at a frequency in 1/Å.
-    pub fn factor(&self, term: usize, frequency: f64) -> f32 {
-        let table = &self.by_frequency[term];
-        let position = (frequency / self.highest * (SAMPLES - 1) as f64).clamp(0.0, (SAMPLES - 1) as f64);
-        let left = (position as usize).min(SAMPLES - 2);
-        let part = position - left as f64;
-        (table[left] * (1.0 - part) + table[left + 1] * part) as f32
+    /// The factor of a term as a function of the frequency.
+    pub fn curve(&self, term: usize) -> Curve {
+        let values = self.by_frequency[term].iter().map(|v| *v as f32).collect();
+        Curve { values, samples_per_frequency: ((SAMPLES - 1) as f64 / self.highest) as f32 }
     }
 
     fn largest_error(&self, weights: &DMatrix<f64>) -> f64 {
@@ -90,6 +87,23 @@ impl DoseWeights {
             }
         }
         largest
+    }
+}
+
+/// A tabulated function of the frequency.
+#[derive(Debug, Clone)]
+pub struct Curve {
+    values: Vec<f32>,
+    samples_per_frequency: f32,
+}
+
+impl Curve {
+    /// Its value at a frequency in 1/Å, held beyond the table.
+    pub fn at(&self, frequency: f32) -> f32 {
+        let position = (frequency * self.samples_per_frequency).clamp(0.0, (SAMPLES - 1) as f32);
+        let left = (position as usize).min(SAMPLES - 2);
+        let (a, b) = (self.values[left], self.values[left + 1]);
+        a + (position - left as f32) * (b - a)
     }
 }
 
@@ -158,7 +172,8 @@ mod tests {
             let weights = DoseWeights::new(&doses, 0.9, 0.8);
             assert!(weights.terms() <= most, "{frames}: {} terms", weights.terms());
             for u in [0.0, 0.003, 0.02, 0.0715, 0.2, 0.33, 0.55, 0.78] {
-                let factors: Vec<f32> = (0..weights.terms()).map(|term| weights.factor(term, u)).collect();
+                let factors: Vec<f32> =
+                    (0..weights.terms()).map(|term| weights.curve(term).at(u as f32)).collect();
                 for f in 0..doses.len() {
                     let sum: f64 =
                         weights.by_frame.iter().zip(&factors).map(|(w, v)| w[f] * f64::from(*v)).sum();

@@ -11,16 +11,27 @@ use super::field_fit::{Choice, FieldFit, Observation};
 use super::global::{RINGS, ring_weights};
 use super::motion_field::{MODES, modes};
 use super::patches::{PatchGrid, PatchStack};
+use super::pattern;
 use super::smoothing::smooth_track;
 use super::splines::TimeBasis;
 use rayon::prelude::*;
 
-/// B-factors of the rounds as multiples of the final one: the first round sees a broad peak and so catches large
-/// motion, the last ones the sharpest.
-const B_FACTORS: [f64; 5] = [6.0, 2.0, 1.0, 1.0, 1.0];
+/// One round of measuring and fitting.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    /// With the B-factor that is safe against fixed patterns and catches large motion; else with the final one.
+    safe: bool,
+    /// Choose the stiffness of the field anew.
+    choose: bool,
+}
 
-/// Rounds after which the stiffness of the field is chosen anew.
-const CHOOSING: [bool; 5] = [true, false, true, false, true];
+const ROUNDS: [Round; 5] = [
+    Round { safe: true, choose: true },
+    Round { safe: true, choose: false },
+    Round { safe: false, choose: true },
+    Round { safe: false, choose: false },
+    Round { safe: false, choose: true },
+];
 
 /// Rings on either side over which the spectrum of the signal is averaged.
 const RING_REACH: usize = 2;
@@ -45,6 +56,8 @@ pub struct Frames<'a> {
     pub displacements: &'a [Pair],
     /// B-factor of the final rounds, square pixels of the binned frame.
     pub b_factor: f64,
+    /// B-factor of the first rounds, at least, square pixels of the binned frame.
+    pub safe_b_factor: f64,
     /// Whether parts may move differently.
     pub local: bool,
 }
@@ -102,14 +115,24 @@ pub fn track(grid: &PatchGrid, band: &Band, stacks: &[PatchStack], frames: &Fram
     };
     let ring = band.rings(RINGS);
     let at_start = |_: usize, frame: usize| frames.displacements[frame];
-    let (_, power) = measure_all(band, stacks, &vec![0.0; band.len()], &ring, at_start);
+    let (_, power) = measure_all(band, stacks, None, &ring, at_start);
     let mut by_ring = ring_weights_of(&power);
-    for (factor, choose) in B_FACTORS.into_iter().zip(CHOOSING) {
-        let b = frames.b_factor * factor;
+    let mut trusted: Option<Vec<f64>> = None;
+    for round in ROUNDS {
+        let b = if round.safe { frames.safe_b_factor.max(frames.b_factor) } else { frames.b_factor };
+        if !round.safe && trusted.is_none() {
+            let (_, aligned) = measure_all(band, stacks, None, &ring, |patch, frame| solver.at(patch, frame));
+            let (_, unaligned) = measure_all(band, stacks, None, &ring, |_, _| [0.0; 2]);
+            trusted = Some(pattern::trust(band, &ring, &solver.motion.whole, &aligned, &unaligned));
+            by_ring = ring_weights_of(&aligned);
+        }
+        if let Some(trusted) = &trusted {
+            by_ring.iter_mut().zip(trusted).for_each(|(weight, trust)| *weight *= trust);
+        }
         let weights = ring_weights(band, &by_ring, |s| (-2.0 * b * s * s).exp());
         let (measures, power) =
-            measure_all(band, stacks, &weights, &ring, |patch, frame| solver.at(patch, frame));
-        solver.step(&measures, frames.local, choose);
+            measure_all(band, stacks, Some(&weights), &ring, |patch, frame| solver.at(patch, frame));
+        solver.step(&measures, frames.local, round.choose);
         by_ring = ring_weights_of(&power);
     }
     solver.motion
@@ -127,11 +150,12 @@ fn relative_spread(times: &[f64]) -> Vec<f64> {
     times.iter().map(|t| 1.0 + EARLY_JERK * (-(t - start) / EARLY_JERK_DOSE).exp()).collect()
 }
 
-/// Measures every patch and frame at the displacement `at(patch, frame)`; sums are taken in the order of patches.
+/// Measures every patch and frame at the displacement `at(patch, frame)` with the given weights (without: only the power
+/// by ring); sums are taken in the order of patches.
 fn measure_all(
     band: &Band,
     stacks: &[PatchStack],
-    weights: &[f32],
+    weights: Option<&[f32]>,
     ring: &[u16],
     at: impl Fn(usize, usize) -> Pair + Sync,
 ) -> (Vec<Vec<Measure>>, RingPower) {
@@ -149,7 +173,7 @@ fn measure_all(
             workspace.align(band, &stack.spectra, &displacements);
             let mut power = RingPower::new(RINGS, frames);
             power.add_stack(workspace, ring);
-            (workspace.measure(band, weights), power)
+            (weights.map(|weights| workspace.measure(band, weights)).unwrap_or_default(), power)
         })
         .collect();
     let mut power = RingPower::new(RINGS, frames);

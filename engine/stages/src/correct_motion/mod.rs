@@ -2,7 +2,7 @@
 //!
 //! No numerics here: [`run`] goes through the movies, [`correct`] is the order of steps for one, the other files are its
 //! parts: a first pass over the frames (`survey`, `decimate`, `hot_pixels`), the motion (`band`, `correlation`, `global`,
-//! `patches`, `local`, `field_fit`, `smoothing`, `splines`, `motion_field`), a second pass (`warp`, `kernel`) and the
+//! `patches`, `pattern`, `local`, `field_fit`, `smoothing`, `splines`, `motion_field`), a second pass (`warp`, `kernel`) and the
 //! sums (`dose_weights`, `compose`).
 
 mod band;
@@ -19,6 +19,7 @@ mod local;
 mod motion_field;
 mod movie;
 mod patches;
+mod pattern;
 mod record;
 mod report;
 mod run;

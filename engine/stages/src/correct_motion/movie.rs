@@ -57,9 +57,10 @@ pub enum RawFrame {
 }
 
 impl RawFrame {
-    fn new(values: Vec<f32>, path: &Path, frame: usize, width: usize) -> Result<Self, MovieError> {
+    /// Takes the values out of `values` unless bytes can hold them.
+    fn new(values: &mut Vec<f32>, path: &Path, frame: usize, width: usize) -> Result<Self, MovieError> {
         let mut bytes = vec![0; values.len()];
-        if simd::narrow(&values, &mut bytes) {
+        if simd::narrow(values, &mut bytes) {
             return Ok(Self::Bytes(bytes));
         }
         if let Some(at) = values.iter().position(|v| !v.is_finite()) {
@@ -67,7 +68,7 @@ impl RawFrame {
             let path = path.display().to_string();
             return Err(MovieError::NotFinite { path, frame, value: values[at], x, y });
         }
-        Ok(Self::Floats(values))
+        Ok(Self::Floats(std::mem::take(values)))
     }
 
     /// Memory, bytes.
@@ -121,9 +122,9 @@ impl Movie {
         let (width, len) = (self.width(), self.source.header().frame_len());
         let results: Vec<Result<RawFrame, MovieError>> = (start..end)
             .into_par_iter()
-            .map(|frame| {
-                let mut values = vec![0.0; len];
-                self.source.read_frame_at(self.first + frame, &mut values)?;
+            .map_init(Vec::new, |values, frame| {
+                values.resize(len, 0.0);
+                self.source.read_frame_at(self.first + frame, values)?;
                 RawFrame::new(values, self.source.path(), self.first + frame, width)
             })
             .collect();

@@ -247,12 +247,15 @@ vectorised! {
     pub fn narrow(values: &[f32], out: &mut [u8]) -> bool {
         let n = out.len();
         let values = &values[..n];
+        // adding 2^23 leaves an integer of up to 23 bits in the mantissa
+        const SHIFT: f32 = 8_388_608.0;
         let mut lost = 0u32;
         for x in 0..n {
-            // a cast from float saturates, so every input is defined; NaN differs from itself and counts as lost
-            let byte = values[x] as i32;
-            lost |= u32::from(byte as f32 != values[x]) | (byte as u32 & !255);
-            out[x] = byte as u8;
+            let shifted = values[x] + SHIFT;
+            let bits = shifted.to_bits();
+            // NaN differs from itself and so counts as lost
+            lost |= u32::from(shifted - SHIFT != values[x]) | ((bits ^ SHIFT.to_bits()) & !255);
+            out[x] = bits as u8;
         }
         lost == 0
     }
@@ -273,6 +276,36 @@ vectorised! {
             }
             let tail: f32 = rest.iter().zip(tap_rest).map(|(v, t)| v * t).sum();
             *out = lanes.iter().sum::<f32>() + tail;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_hold_what_are_bytes_and_nothing_else() {
+        let bytes: Vec<f32> = (0..=255u8).map(f32::from).collect();
+        let mut out = vec![0; 256];
+        assert!(narrow(&bytes, &mut out));
+        assert_eq!(out, (0..=255).collect::<Vec<u8>>());
+        for odd in
+            [256.0, -1.0, 0.5, 1e9, -1e9, 8_388_609.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e-30]
+        {
+            assert!(!narrow(&[7.0, odd, 9.0], &mut [0; 3]), "{odd}");
+        }
+    }
+
+    #[test]
+    fn decimation_is_a_strided_scalar_product() {
+        let row: Vec<f32> = (0..60).map(|x| ((x * x) % 17) as f32).collect();
+        let taps: Vec<f32> = (0..19).map(|j| 0.1 * j as f32 - 0.5).collect();
+        let mut out = [0.0; 11];
+        decimate_row(&row, &taps, 4, &mut out);
+        for (i, got) in out.iter().enumerate() {
+            let want: f32 = (0..19).map(|j| taps[j] * row[4 * i + j]).sum();
+            assert!((got - want).abs() < 1e-4 * want.abs().max(1.0));
         }
     }
 }

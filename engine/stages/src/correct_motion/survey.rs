@@ -17,7 +17,7 @@ use rayon::prelude::*;
 const SMALL_PIXEL_A: f64 = 3.6;
 
 /// Small frames that are kept; with more frames in the movie, successive ones are added up.
-pub const MAX_GROUPS: usize = 96;
+pub const MAX_GROUPS: usize = 64;
 
 /// Smallest edge of a small frame, pixels.
 const SMALLEST_EDGE: usize = 64;

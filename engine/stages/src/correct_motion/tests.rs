@@ -11,7 +11,7 @@ use super::warp::warp;
 use ndarray::{Array2, ArrayView2};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, Poisson};
+use rand_distr::{Distribution, Normal, Poisson};
 use rayon::prelude::*;
 use vitreous_compute::fourier::HalfImage;
 use vitreous_model::conventions::signed_frequency;
@@ -92,6 +92,20 @@ fn hot_pixels_do_not_hold_the_motion_back() {
     let largest = found.micrographs.plain.iter().fold(0.0f32, |a, v| a.max(*v));
     // 20 frames of 1.5 electrons, contrast and noise; a hot pixel would give 600
     assert!(largest < 100.0, "{largest}");
+}
+
+#[test]
+fn a_fixed_pattern_does_not_hold_the_motion_back() {
+    // a gain that varies by 5 % from pixel to pixel and is not corrected
+    let recipe = Recipe { local: 0.0, ..Recipe::default() };
+    let mut memory = recipe.counted();
+    let mut rng = ChaCha8Rng::seed_from_u64(8);
+    let gain = Normal::new(1.0f32, 0.05).unwrap();
+    let gain: Vec<f32> = (0..recipe.width * recipe.height).map(|_| gain.sample(&mut rng)).collect();
+    memory.frames.iter_mut().for_each(|frame| frame.iter_mut().zip(&gain).for_each(|(v, g)| *v *= g));
+    let found = correct(&movie(memory), &settings()).unwrap();
+    let error = rms_difference(&found.field, &recipe.truth(), 3);
+    assert!(error <= 0.2, "{error} px");
 }
 
 #[test]
