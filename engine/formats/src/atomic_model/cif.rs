@@ -174,7 +174,7 @@ impl<'a> File<'a> {
         line: usize,
     ) -> Result<(), AtomicModelError> {
         let Some((name, _)) = items.first().and_then(|item| split_item(item)) else { return Ok(()) };
-        if cells.len() % items.len() != 0 {
+        if !cells.len().is_multiple_of(items.len()) {
             let found = format!("{} values", cells.len());
             let last = cells.last().map_or(line, |(_, line)| *line);
             return Err(self.bad(

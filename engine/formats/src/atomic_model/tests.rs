@@ -1,3 +1,5 @@
+#![allow(clippy::disallowed_methods)] // temporary files of tests, and where their data are
+
 use super::*;
 use proptest::prelude::*;
 use std::path::PathBuf;
@@ -189,7 +191,6 @@ proptest! {
 
 #[test]
 fn deposited_models_are_read() {
-    #[allow(clippy::disallowed_methods)] // tests find their data by it
     let Ok(root) = std::env::var("VITREOUS_TESTDATA") else {
         println!("skipped: VITREOUS_TESTDATA not set");
         return;

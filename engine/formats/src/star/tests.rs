@@ -1,3 +1,5 @@
+#![allow(clippy::disallowed_methods)] // temporary files of tests, and where their data are
+
 use super::writer::{BlockOut, TableOut, write};
 use super::*;
 use proptest::prelude::*;
@@ -131,7 +133,6 @@ fn values_that_cannot_be_quoted_are_refused() {
 
 /// Third-party files, or `None` with a line that says so.
 fn test_data(folder: &str) -> Option<PathBuf> {
-    #[allow(clippy::disallowed_methods)] // tests find their data by it
     let root = std::env::var("VITREOUS_TESTDATA");
     match root {
         Ok(root) => Some(Path::new(&root).join(folder)),

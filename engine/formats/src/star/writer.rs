@@ -79,7 +79,7 @@ fn write_table(text: &mut String, path: &Path, table: &TableOut) -> Result<(), S
         *text += &format!("_{column} #{}\n", i + 1);
     }
     let columns = table.columns.len().max(1);
-    if table.cells.len() % columns != 0 {
+    if !table.cells.len().is_multiple_of(columns) {
         return Err(StarError::Unfit {
             path: path.into(),
             found: format!("table data_{} has {} cells", table.name, table.cells.len()),

@@ -1,3 +1,5 @@
+#![allow(clippy::disallowed_methods)] // temporary files of tests, and where their data are
+
 use super::*;
 use proptest::prelude::*;
 use std::path::Path;

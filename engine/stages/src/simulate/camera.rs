@@ -94,8 +94,7 @@ fn poisson(rng: &mut ChaCha8Rng, mean: f64) -> f64 {
     if mean >= INVERSION_LIMIT {
         return Poisson::new(mean).map_or(mean, |law| law.sample(rng));
     }
-    // `!(>)`, so that NaN gives none
-    if !(mean > 0.0) {
+    if mean.is_nan() || mean <= 0.0 {
         return 0.0;
     }
     let target = (f64::from(rng.next_u32()) + 0.5) / (f64::from(u32::MAX) + 1.0);

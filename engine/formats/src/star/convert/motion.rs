@@ -138,8 +138,8 @@ fn solve(mut m: [[f64; TERMS + 2]; TERMS]) -> Option<[[f64; 2]; TERMS]> {
     let largest = m.iter().flat_map(|row| row[..TERMS].iter()).fold(0.0, |a: f64, b| a.max(b.abs()));
     for column in 0..TERMS {
         let pivot = (column..TERMS).max_by(|&a, &b| m[a][column].abs().total_cmp(&m[b][column].abs()))?;
-        // `!(>)`, so that NaN counts as singular
-        if !(m[pivot][column].abs() > 1e-12 * largest) {
+        let size = m[pivot][column].abs();
+        if size.is_nan() || size <= 1e-12 * largest {
             return None;
         }
         m.swap(column, pivot);

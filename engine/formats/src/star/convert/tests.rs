@@ -1,3 +1,5 @@
+#![allow(clippy::disallowed_methods)] // temporary files of tests, and where their data are
+
 use super::*;
 use crate::star::StarFile;
 use crate::star::writer::{BlockOut, write};
@@ -293,7 +295,7 @@ fn micrographs_round_trip() {
 
 #[test]
 fn coordinates_round_trip() {
-    let picks = vec![
+    let picks = [
         Pick { exposure: "m1".into(), x_px: 10.25, y_px: 7.0, score: 0.5 },
         Pick { exposure: "m1".into(), x_px: 0.0, y_px: 900.5, score: f64::NAN },
     ];
@@ -387,7 +389,6 @@ fn rules_have_one_entry_each_and_signs_as_documented() {
 
 #[test]
 fn real_files_of_relion_are_imported() {
-    #[allow(clippy::disallowed_methods)] // tests find their data by it
     let Ok(root) = std::env::var("VITREOUS_TESTDATA") else {
         println!("skipped: VITREOUS_TESTDATA not set");
         return;
