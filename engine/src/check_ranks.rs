@@ -23,11 +23,15 @@ pub fn check(comm: &dyn Comm, host: &str) -> anyhow::Result<Value> {
         comm.broadcast(root, &mut bytes);
         ensure!(bytes == told, "rank {rank} did not get what rank {root} broadcast");
     }
-    let mine: Vec<u8> = pattern(rank, rank * LENGTH / size);
-    let gathered = comm.gather(&mine);
-    if rank == 0 {
-        let expected: Vec<Vec<u8>> = (0..size).map(|r| pattern(r, r * LENGTH / size)).collect();
-        ensure!(gathered == expected, "rank 0 did not gather what the others sent");
+    // each rank in turn has nothing to send
+    for without in 0..size {
+        let length = |r: usize| if r == without { 0 } else { (r + 1) * LENGTH / size };
+        let mine: Vec<u8> = pattern(rank, length(rank));
+        let gathered = comm.gather(&mine);
+        if rank == 0 {
+            let expected: Vec<Vec<u8>> = (0..size).map(|r| pattern(r, length(r))).collect();
+            ensure!(gathered == expected, "rank 0 did not gather what the others sent");
+        }
     }
     // 1e16 swallows the small terms unless they are added in the order of ranks
     let term = |r: usize, i: usize| if i % 3 == r % 3 { 1e16 } else { (r + i) as f64 };

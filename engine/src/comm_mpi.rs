@@ -69,6 +69,13 @@ impl MpiComm {
     }
 }
 
+/// The same bytes, but nothing has an address of its own: an empty vector's is 1, which is how OpenMPI's headers write
+/// `MPI_IN_PLACE`.
+fn addressed(bytes: &[u8]) -> &[u8] {
+    static NOTHING: [u8; 1] = [0];
+    if bytes.is_empty() { &NOTHING[..0] } else { bytes }
+}
+
 impl Comm for MpiComm {
     fn rank(&self) -> usize {
         self.rank
@@ -104,7 +111,7 @@ impl Comm for MpiComm {
         let piece = (self.piece / self.size).max(1);
         for start in (0..longest).step_by(piece) {
             let part_of = |length: usize| start.min(length)..(start + piece).min(length);
-            let mine = &bytes[part_of(bytes.len())];
+            let mine = addressed(&bytes[part_of(bytes.len())]);
             if self.rank != 0 {
                 root.gather_varcount_into(mine);
                 continue;
