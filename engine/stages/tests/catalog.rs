@@ -40,17 +40,6 @@ fn every_page_has_its_title_and_the_table_of_parameters() {
     );
 }
 
-#[test]
-fn no_page_line_is_wider_than_a_screen() {
-    for job in CATALOG {
-        let path = page_path(*job);
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.starts_with('|')) {
-            assert!(line.chars().count() <= 130, "{}:{} is too long", path.display(), number + 1);
-        }
-    }
-}
-
 fn page_path(job: &dyn JobType) -> PathBuf {
     let folder = job.name().replace('-', "_");
     [env!("CARGO_MANIFEST_DIR"), "src", &folder, "README.md"].iter().collect()
