@@ -28,7 +28,9 @@ pub enum CudaError {
     #[error("no CUDA driver here (libcuda cannot be loaded); install NVIDIA's driver, or use --device cpu")]
     NoDriver,
     /// There is a driver library but no NVIDIA device file.
-    #[error("no NVIDIA GPU here (the driver library is installed, but there is no GPU device); use --device cpu")]
+    #[error(
+        "no NVIDIA GPU here (the driver library is installed, but there is no GPU device); use --device cpu"
+    )]
     NoGpu,
     /// The driver runs but shows no device to this process.
     #[error(
@@ -96,9 +98,11 @@ impl CudaDevice {
         let context = CudaContext::new(ordinal).map_err(failed("opening the device"))?;
         let name = context.name().map_err(failed("asking for the device's name"))?;
         let stream = context.new_stream().map_err(failed("making a stream"))?;
-        let module =
-            context.load_module(Ptx::from_src(insert::PTX)).map_err(failed("loading the kernels of `insert`"))?;
-        let insert = module.load_function(insert::KERNEL).map_err(failed("finding the kernel `insert_slices`"))?;
+        let module = context
+            .load_module(Ptx::from_src(insert::PTX))
+            .map_err(failed("loading the kernels of `insert`"))?;
+        let insert =
+            module.load_function(insert::KERNEL).map_err(failed("finding the kernel `insert_slices`"))?;
         Ok(Self { name, context, stream, insert })
     }
 

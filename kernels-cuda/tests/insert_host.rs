@@ -49,7 +49,8 @@ impl HostShim {
         };
         let sources = [host.join(format!("{family}.cpp")), host.join("shim.cpp")];
         let mut command = compiler.to_command();
-        let status = command.arg("-shared").arg("-ffp-contract=off").args(&sources).arg("-o").arg(&library).status();
+        let status =
+            command.arg("-shared").arg("-ffp-contract=off").args(&sources).arg("-o").arg(&library).status();
         match status {
             Err(error) => {
                 println!("skipped: the C++ compiler cannot be started: {error}");
@@ -139,7 +140,11 @@ fn parity_on_the_host_shim_in_every_order_of_threads() {
     for order in ORDERS {
         let Some(shim) = HostShim::new("insert", order) else { return };
         parity::assert_all(&parity::insert::run(&shim));
-        assert_eq!(parity::insert::checksum(&shim), parity::insert::checksum(&Cpu), "the bits of the CPU twin");
+        assert_eq!(
+            parity::insert::checksum(&shim),
+            parity::insert::checksum(&Cpu),
+            "the bits of the CPU twin"
+        );
     }
 }
 

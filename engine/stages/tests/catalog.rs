@@ -21,7 +21,8 @@ fn every_page_has_its_title_and_the_table_of_parameters() {
     let mut stale = Vec::new();
     for job in CATALOG {
         let path = page_path(*job);
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let text =
+            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert!(text.starts_with(&format!("# {}\n", job.name())), "{} begins with its title", path.display());
         let table = page::parameter_table(*job);
         if text.contains(&table) {
@@ -74,7 +75,10 @@ fn with_table(text: &str, table: &str) -> String {
 fn tables_are_put_where_they_belong() {
     let table = "| parameter | x |\n|---|---|\n| `a` | 1 |\n";
     let marked = "# t\n<!-- parameters -->\nold\n<!-- /parameters -->\nend\n";
-    assert_eq!(with_table(marked, table), format!("# t\n<!-- parameters -->\n{table}<!-- /parameters -->\nend\n"));
+    assert_eq!(
+        with_table(marked, table),
+        format!("# t\n<!-- parameters -->\n{table}<!-- /parameters -->\nend\n")
+    );
     let stale = "# t\n## Parameters\n| parameter | y |\n|---|---|\n| `b` | 2 |\n\n## Limits\nnone\n";
     assert_eq!(with_table(stale, table), format!("# t\n## Parameters\n{table}\n## Limits\nnone\n"));
     let empty = "# t\n## Parameters\n\n## Limits\n";

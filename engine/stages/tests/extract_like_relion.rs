@@ -1,6 +1,6 @@
 //! The same boxes of a real micrograph, extracted here and by `relion_preprocess` (RELION 3.1), are the same images.
 
-#![allow(clippy::disallowed_methods, clippy::print_stdout)] // runs the other program and says when it cannot
+#![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::unwrap_used)] // runs the other program and says when it cannot
 
 use ndarray::Array2;
 use serde_json::json;

@@ -1,6 +1,6 @@
 //! `ab-initio`: a first map from particles alone, by stochastic expectation-maximisation with frequency marching.
 //!
-//! README.md has the method. No numerics here: [`run`] is the sequence, the other files are its parts.
+//! README.md has the method. No numerics here: `run` is the sequence, the other files are its parts.
 
 mod batch;
 mod checkpoint;

@@ -1,6 +1,6 @@
 //! `reconstruct`: half maps and a filtered map from particles whose poses are known.
 //!
-//! README.md has the method. No numerics here: [`run`] is the sequence, `accumulate` goes through the particles.
+//! README.md has the method. No numerics here: `run` is the sequence, `accumulate` goes through the particles.
 
 mod accumulate;
 mod report;

@@ -1,6 +1,6 @@
 //! `sharpen`: resolution of a pair of half maps within a mask, and their mean, sharpened and filtered.
 //!
-//! README.md has the method. No numerics here: [`run`] is the sequence.
+//! README.md has the method. No numerics here: `run` is the sequence.
 
 mod report;
 mod run;
