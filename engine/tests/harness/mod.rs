@@ -127,7 +127,11 @@ pub fn run(job: &JobDir, args: &[&str]) -> Ended {
 }
 
 /// `mpirun -n RANKS` of the engine; `None`, said aloud, where that is not possible.
-#[allow(clippy::disallowed_methods, reason = "tests start the launcher")]
+#[allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "tests start the launcher, or say why not"
+)]
 pub fn mpirun(ranks: usize, args: &[&str]) -> Option<Command> {
     if !cfg!(feature = "mpi") {
         println!("skipped: this engine is built without the feature `mpi`");
