@@ -203,8 +203,8 @@ mod tests {
 
     #[test]
     fn figures_have_four_digits() {
-        let values = [10543.02, 12.3456, 3.14159, 0.05, 0.0, -250.0];
-        assert_eq!(values.map(four_digits), ["10543", "12.35", "3.142", "0.05000", "0.000000", "-250.0"]);
+        let values = [10543.02, 12.3456, 2.71949, 0.05, 0.0, -250.0];
+        assert_eq!(values.map(four_digits), ["10543", "12.35", "2.719", "0.05000", "0.000000", "-250.0"]);
     }
 
     #[test]

@@ -1,16 +1,16 @@
 //! Valid files with bytes changed, cut off or repeated at random (seeded): readers answer with values or an error, never
 //! with a panic, and never ask for more memory than the file can fill. The folder `fuzz/` does the same without end.
 
-#![allow(clippy::disallowed_methods)] // temporary files of a test
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)] // temporary files of a test
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::io::Cursor;
 use std::path::Path;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter, read_volume};
+use vitreous_formats::open_image;
 use vitreous_formats::samples::SampleType;
 use vitreous_formats::tiff::{Compression, TiffSpec, TiffWriter};
-use vitreous_formats::{FrameSource, open_image};
 
 const CASES_PER_FILE: usize = 200;
 const SIZE: usize = 24;

@@ -51,10 +51,10 @@ pub fn create_new(path: &Path, bytes: &[u8]) -> Result<bool, ProjectError> {
     Ok(created)
 }
 
-/// [`write`] of a value as indented JSON.
+/// [`write()`] of a value as indented JSON.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), ProjectError> {
     write(path, &to_json(path, value)?)
 }

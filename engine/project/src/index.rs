@@ -2,7 +2,7 @@
 //!
 //! An entry is believed only while its job folder has the modification time it had when the entry was made: a new
 //! request, cancellation or attempt changes that time. Entries are made only for folders that had been still for
-//! [`STILL_NS`] by the file server's own clock, so that two changes within one tick of it are not taken for one.
+//! `STILL_NS` by the file server's own clock, so that two changes within one tick of it are not taken for one.
 //! The cache may be deleted at any time.
 
 use crate::atomic;

@@ -46,7 +46,7 @@ pub fn write(dir: &Path, report: &Report) -> Result<(), ReportError> {
     write_file(&dir.join(HTML), html::render_html(&report)?.as_bytes())
 }
 
-/// Reads back what [`write`] wrote, the rasters' pixels included.
+/// Reads back what [`write()`] wrote, the rasters' pixels included.
 ///
 /// # Errors
 /// [`ReportError::Io`], [`ReportError::Json`], [`ReportError::Newer`], or [`ReportError::Png`] for a picture that is

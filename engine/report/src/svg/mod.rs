@@ -15,7 +15,7 @@ use vitreous_model::report::Figure;
 pub enum Setting {
     /// In a file of its own: with style sheet, background and title.
     File,
-    /// Inside a page that brings [`STYLE`] and the caption.
+    /// Inside a page that brings `STYLE` and the caption.
     Page,
 }
 

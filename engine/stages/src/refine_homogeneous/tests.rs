@@ -6,7 +6,6 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
 use vitreous_compute::comm::{Comm, Solo, Threads};
@@ -242,6 +241,7 @@ fn ranks_and_interruptions_change_nothing() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods)] // a test breaks its own input
 fn a_broken_image_is_left_out_and_too_many_end_the_job() {
     let project = project(PointGroup::Dihedral(2), 0.5);
     let path = project.dir.path().join("J1/stack.mrcs");
