@@ -83,7 +83,7 @@ fn run_on_rank(
         }),
     };
     // the verdict stands whether or not its price can be written down
-    let _ = attempt.write_usage(comm.rank(), crate::usage::of_this_process());
+    let _ = attempt.write_usage(None, comm.rank(), crate::usage::of_this_process());
     verdict
 }
 
@@ -123,7 +123,7 @@ fn open(args: &RunArgs, comm: &dyn Comm) -> Result<(JobDir, AttemptDir, Option<E
         return Ok((job, attempt, None));
     }
     attempt.create()?;
-    let events = attempt.event_writer()?;
+    let events = attempt.event_writer(None)?;
     Ok((job, attempt, Some(events)))
 }
 
@@ -147,7 +147,7 @@ fn tell(speaker: &Speaker, failure: &Failure) {
 /// The same from a rank that has no speaker, shortly before it ends rank 0, which has.
 fn tell_in_file(attempt: Option<&AttemptDir>, failure: &Failure) {
     speaker::to_log(&failure.text());
-    if let Some(mut writer) = attempt.and_then(|attempt| attempt.event_writer().ok()) {
+    if let Some(mut writer) = attempt.and_then(|attempt| attempt.event_writer(None).ok()) {
         // the log has it if the file cannot
         let _ = writer.write(ended(failure));
     }

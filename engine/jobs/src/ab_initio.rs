@@ -75,5 +75,6 @@ pub static JOB: Typed<AbInitio> = Typed {
         Slot::required("volume", Kind::Volume, "the map"),
         Slot::required("particles", Kind::Particles, "the particles, handed on"),
     ],
+    per_item: false,
     resources,
 };

@@ -80,5 +80,6 @@ pub static JOB: Typed<CorrectMotion> = Typed {
     summary: "align the frames of movies, whole and by patches, and sum them weighted by dose",
     inputs: &[Slot::required("movies", Kind::Movies, "movies to align")],
     outputs: &[Slot::required("micrographs", Kind::Micrographs, "the sums, weighted and unweighted")],
+    per_item: true,
     resources,
 };

@@ -69,5 +69,6 @@ pub static JOB: Typed<EstimateCtf> = Typed {
     summary: "fit defocus and astigmatism to the power spectra of micrographs",
     inputs: &[Slot::required("micrographs", Kind::Micrographs, "micrographs")],
     outputs: &[Slot::required("micrographs", Kind::Micrographs, "the same with their CTF")],
+    per_item: true,
     resources,
 };

@@ -33,5 +33,6 @@ pub static JOB: Typed<ExportRelion> = Typed {
         Slot::optional("micrographs", Kind::Micrographs, "micrographs to export"),
     ],
     outputs: &[Slot::required("files", Kind::Files, "the STAR files")],
+    per_item: false,
     resources: |_, inputs| Resources { mem_mib: 512 + inputs.items / 500, ..Resources::default() },
 };

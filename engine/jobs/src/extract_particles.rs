@@ -77,5 +77,6 @@ pub static JOB: Typed<ExtractParticles> = Typed {
         Slot::required("micrographs", Kind::Micrographs, "micrographs they were picked on"),
     ],
     outputs: &[Slot::required("particles", Kind::Particles, "the particles")],
+    per_item: true,
     resources,
 };

@@ -55,5 +55,6 @@ pub static JOB: Typed<ImportMicrographs> = Typed {
     summary: "register micrographs that were aligned elsewhere",
     inputs: &[],
     outputs: &[Slot::required("micrographs", Kind::Micrographs, "the micrographs")],
+    per_item: false,
     resources: |_, _| Resources::default(),
 };

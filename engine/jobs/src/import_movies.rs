@@ -87,5 +87,6 @@ pub static JOB: Typed<ImportMovies> = Typed {
     summary: "register movies and their gain reference",
     inputs: &[],
     outputs: &[Slot::required("movies", Kind::Movies, "the movies")],
+    per_item: false,
     resources: |_, _| Resources { walltime_s: 3600, ..Resources::default() },
 };

@@ -49,5 +49,6 @@ pub static JOB: Typed<ImportParticles> = Typed {
     summary: "particles from a RELION STAR file",
     inputs: &[],
     outputs: &[Slot::required("particles", Kind::Particles, "the particles")],
+    per_item: false,
     resources: |_, _| Resources::default(),
 };

@@ -62,6 +62,7 @@ pub static JOB: Typed<ImportVolume> = Typed {
         "particles whose box and pixel size the map shall have",
     )],
     outputs: &[Slot::required("volume", Kind::Volume, "the map")],
+    per_item: false,
     resources: |params, inputs| {
         let edge = u64::from(params.target_box.or(inputs.box_px).unwrap_or(512)).max(512);
         Resources { mem_mib: 512 + edge.pow(3) * 32 / (1 << 20), ..Resources::default() }

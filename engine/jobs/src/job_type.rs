@@ -51,6 +51,9 @@ pub trait JobType: Sync {
     /// # Errors
     /// An unknown key, a value of the wrong form, or one that cannot work.
     fn check(&self, given: &Value) -> Result<Value, BadParam>;
+    /// The work is a list of items (movies, micrographs) that do not need each other: it can be done in slices
+    /// (`vitreous-engine run --slice E/M`), by the elements of an array job, and collected afterwards.
+    fn is_per_item(&self) -> bool;
     /// What the job will need. `effective` is what [`JobType::check`] returned.
     fn resources(&self, effective: &Value, inputs: &InputSummary) -> Resources;
 }
@@ -65,6 +68,8 @@ pub struct Typed<P> {
     pub inputs: &'static [Slot],
     /// See [`JobType::outputs`].
     pub outputs: &'static [Slot],
+    /// See [`JobType::is_per_item`].
+    pub per_item: bool,
     /// See [`JobType::resources`].
     pub resources: fn(&P, &InputSummary) -> Resources,
 }
@@ -164,6 +169,9 @@ impl<P: Validate> JobType for Typed<P> {
         let params: P = parse(given)?;
         params.validate()?;
         Ok(to_value(&params))
+    }
+    fn is_per_item(&self) -> bool {
+        self.per_item
     }
     fn resources(&self, effective: &Value, inputs: &InputSummary) -> Resources {
         (self.resources)(&parse(effective).unwrap_or_default(), inputs)

@@ -77,5 +77,6 @@ pub static JOB: Typed<PickBlobs> = Typed {
         Slot::required("picks", Kind::Picks, "positions of particles"),
         Slot::required("micrographs", Kind::Micrographs, "the micrographs, handed on"),
     ],
+    per_item: true,
     resources,
 };

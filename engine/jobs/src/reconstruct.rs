@@ -59,5 +59,6 @@ pub static JOB: Typed<Reconstruct> = Typed {
         Slot::optional("mask", Kind::Mask, "mask for the FSC"),
     ],
     outputs: &[Slot::required("volume", Kind::Volume, "the map and its halves")],
+    per_item: false,
     resources,
 };

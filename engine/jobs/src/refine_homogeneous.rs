@@ -82,5 +82,6 @@ pub static JOB: Typed<RefineHomogeneous> = Typed {
         Slot::required("particles", Kind::Particles, "particles with poses and half-sets"),
         Slot::required("mask", Kind::Mask, "the mask last used"),
     ],
+    per_item: false,
     resources,
 };

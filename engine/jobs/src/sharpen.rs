@@ -57,5 +57,6 @@ pub static JOB: Typed<Sharpen> = Typed {
         Slot::required("volume", Kind::Volume, "the sharpened map"),
         Slot::required("mask", Kind::Mask, "the mask used"),
     ],
+    per_item: false,
     resources,
 };

@@ -170,5 +170,6 @@ pub static JOB: Typed<Simulate> = Typed {
         Slot::required("truth", Kind::Particles, "particles with their true positions, poses and defoci"),
         Slot::required("volume", Kind::Volume, "the true map"),
     ],
+    per_item: true,
     resources,
 };

@@ -15,6 +15,12 @@ fn names_are_unique_kebab_case_and_found() {
 }
 
 #[test]
+fn jobs_on_movies_and_micrographs_are_done_item_by_item() {
+    let per_item: Vec<&str> = CATALOG.iter().filter(|job| job.is_per_item()).map(|job| job.name()).collect();
+    assert_eq!(per_item, ["correct-motion", "estimate-ctf", "pick-blobs", "extract-particles", "simulate"]);
+}
+
+#[test]
 fn examples_are_valid_and_differ_from_the_defaults() {
     for job in CATALOG {
         let example = job.example();

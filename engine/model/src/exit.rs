@@ -12,5 +12,8 @@ pub const SCHEDULER: i32 = 4;
 pub const JOB_FAILED: i32 = 5;
 /// Something that should not happen: a bug or a broken installation.
 pub const INTERNAL: i32 = 70;
+/// The scheduler has started this job a second time while this process still lived; the later start goes on, and this
+/// one has stopped without writing anything more (`EX_TEMPFAIL` of sysexits.h).
+pub const SUPERSEDED: i32 = 75;
 /// Checkpoint written, run me again (Grid Engine's own rerun code).
 pub const REQUEUE: i32 = 99;

@@ -2,7 +2,8 @@
 
 use crate::atomic;
 use crate::error::ProjectError;
-use crate::events::{self, EventReader, EventWriter};
+use crate::events::{self, EventReader, EventWriter, Progress};
+use crate::job::Effective;
 use crate::process::ProcessId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -271,26 +272,79 @@ impl AttemptDir {
         self.file("claim").is_dir()
     }
 
-    /// Writes what rank `rank` used.
+    /// Writes what rank `rank` used, of slice `slice` if the job is done in slices: `usage-RANK.json` or
+    /// `usage-SLICE-RANK.json`.
     ///
     /// # Errors
     /// [`ProjectError::Io`].
-    pub fn write_usage(&self, rank: usize, usage: Usage) -> Result<(), ProjectError> {
-        atomic::write_json(&self.file(&format!("usage-{rank}.json")), &usage)
+    pub fn write_usage(&self, slice: Option<u32>, rank: usize, usage: Usage) -> Result<(), ProjectError> {
+        let name = match slice {
+            Some(slice) => format!("usage-{slice}-{rank}.json"),
+            None => format!("usage-{rank}.json"),
+        };
+        atomic::write_json(&self.file(&name), &usage)
     }
 
-    /// What all ranks used together: CPU seconds and resident sizes summed; `None` if no rank has said.
+    /// What the attempt used; `None` if no rank has said. CPU seconds are those of all ranks of all slices together;
+    /// the resident size is that of the largest slice, its ranks summed, because memory is granted to each slice.
     pub fn usage(&self) -> Option<Usage> {
-        let mut sum: Option<Usage> = None;
-        for rank in 0.. {
-            let Ok(Some(one)) = atomic::read_json::<Usage>(&self.file(&format!("usage-{rank}.json"))) else {
-                break;
-            };
-            let sum = sum.get_or_insert_default();
+        let mut by_slice: BTreeMap<Option<u32>, Usage> = BTreeMap::new();
+        for name in self.names() {
+            let Some(slice) = slice_of_usage(&name) else { continue };
+            let Ok(Some(one)) = atomic::read_json::<Usage>(&self.file(&name)) else { continue };
+            let sum = by_slice.entry(slice).or_default();
             sum.cpu_seconds += one.cpu_seconds;
             sum.max_rss_mib += one.max_rss_mib;
         }
-        sum
+        by_slice.into_values().reduce(|a, b| Usage {
+            cpu_seconds: a.cpu_seconds + b.cpu_seconds,
+            max_rss_mib: a.max_rss_mib.max(b.max_rss_mib),
+        })
+    }
+
+    /// Names of all entries; none if there is no folder.
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.path).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    /// Writes `effective-SLICE.json`: what was effective in one slice. The job's own `effective.json` comes from the run
+    /// that collects.
+    ///
+    /// # Errors
+    /// [`ProjectError::Io`].
+    pub fn write_slice_effective(&self, slice: u32, effective: &Effective) -> Result<(), ProjectError> {
+        atomic::write_json(&self.file(&format!("effective-{slice}.json")), effective)
+    }
+
+    /// The slices that have begun, in order.
+    pub fn slices(&self) -> Vec<u32> {
+        let number = |name: &String| name.strip_prefix("events-")?.strip_suffix(".jsonl")?.parse().ok();
+        let mut slices: Vec<u32> = self.names().iter().filter_map(number).collect();
+        slices.sort_unstable();
+        slices
+    }
+
+    /// How far the attempt is. Of a job done in slices it is the sum over the slices that have begun, until the run that
+    /// collects begins, which then counts alone. `None` before the first event.
+    ///
+    /// # Errors
+    /// [`ProjectError::Io`].
+    pub fn progress(&self) -> Result<Option<Progress>, ProjectError> {
+        let own = self.last_events()?;
+        if !own.is_empty() {
+            return Ok(Some(events::progress(&own)));
+        }
+        let mut slices = Vec::new();
+        for slice in self.slices() {
+            slices.push(events::tail(&self.slice_events_path(slice))?);
+        }
+        Ok(events::progress_of_slices(&slices))
+    }
+
+    /// `events-SLICE.jsonl`.
+    pub fn slice_events_path(&self, slice: u32) -> PathBuf {
+        self.file(&format!("events-{slice}.jsonl"))
     }
 
     /// `events.jsonl`.
@@ -298,12 +352,12 @@ impl AttemptDir {
         self.file("events.jsonl")
     }
 
-    /// For the engine: appends to `events.jsonl`.
+    /// For the engine: appends to `events.jsonl`, or to the slice's own file.
     ///
     /// # Errors
     /// [`ProjectError::Io`].
-    pub fn event_writer(&self) -> Result<EventWriter, ProjectError> {
-        EventWriter::open(&self.events_path())
+    pub fn event_writer(&self, slice: Option<u32>) -> Result<EventWriter, ProjectError> {
+        EventWriter::open(&slice.map_or_else(|| self.events_path(), |slice| self.slice_events_path(slice)))
     }
 
     /// For `logs -f`: reads `events.jsonl` bit by bit.
@@ -317,5 +371,61 @@ impl AttemptDir {
     /// [`ProjectError::Io`].
     pub fn last_events(&self) -> Result<Vec<Event>, ProjectError> {
         events::tail(&self.events_path())
+    }
+}
+
+/// The slice that `usage-SLICE-RANK.json` belongs to, no slice for `usage-RANK.json`; `None` for other files.
+fn slice_of_usage(name: &str) -> Option<Option<u32>> {
+    let numbers = name.strip_prefix("usage-")?.strip_suffix(".json")?;
+    let (slice, rank) = match numbers.split_once('-') {
+        Some((slice, rank)) => (Some(slice.parse().ok()?), rank),
+        None => (None, numbers),
+    };
+    rank.parse::<u32>().ok().map(|_| slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vitreous_model::event::EventKind;
+
+    fn attempt() -> (tempfile::TempDir, AttemptDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let attempt = AttemptDir::new(folder.path(), 1);
+        attempt.create().unwrap();
+        (folder, attempt)
+    }
+
+    #[test]
+    fn usage_counts_all_ranks_of_all_slices_and_the_memory_of_the_largest() {
+        let (_folder, attempt) = attempt();
+        assert_eq!(attempt.usage(), None);
+        let usage = |cpu_seconds, max_rss_mib| Usage { cpu_seconds, max_rss_mib };
+        for (slice, rank, used) in [
+            (Some(1), 0, usage(10.0, 100.0)),
+            (Some(1), 1, usage(10.0, 50.0)),
+            (Some(12), 0, usage(30.0, 120.0)),
+            (None, 0, usage(1.0, 20.0)),
+        ] {
+            attempt.write_usage(slice, rank, used).unwrap();
+        }
+        assert_eq!(attempt.usage(), Some(usage(51.0, 150.0)));
+    }
+
+    #[test]
+    fn progress_is_the_sum_over_slices_until_the_collecting_run_speaks() {
+        let (_folder, attempt) = attempt();
+        assert_eq!(attempt.progress().unwrap(), None);
+        for (slice, done, total) in [(2, 3, 5), (10, 1, 6)] {
+            let mut writer = attempt.event_writer(Some(slice)).unwrap();
+            writer.write(EventKind::Phase { name: "movies".into(), total }).unwrap();
+            writer.write(EventKind::Progress { done, total }).unwrap();
+        }
+        assert_eq!(attempt.slices(), [2, 10]);
+        let now = attempt.progress().unwrap().unwrap();
+        assert_eq!((now.phase.as_deref(), now.done, now.total), (Some("movies"), 4, 11));
+        let mut writer = attempt.event_writer(None).unwrap();
+        writer.write(EventKind::Progress { done: 7, total: 11 }).unwrap();
+        assert_eq!(attempt.progress().unwrap().unwrap().done, 7);
     }
 }

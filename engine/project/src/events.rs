@@ -180,6 +180,33 @@ pub fn progress(events: &[Event]) -> Progress {
     now
 }
 
+/// Sums up the last events of each slice of a job; `None` if none has any. Rates add, and the time left is that of all
+/// items together: slices that have not begun are not in it.
+pub fn progress_of_slices(slices: &[Vec<Event>]) -> Option<Progress> {
+    let mut sum: Option<Progress> = None;
+    for events in slices.iter().filter(|events| !events.is_empty()) {
+        let one = progress(events);
+        let running = ended(events).is_none();
+        let sum = sum.get_or_insert_default();
+        sum.phase = one.phase.or(sum.phase.take());
+        sum.done += one.done;
+        sum.total += one.total;
+        sum.seq += one.seq;
+        if let Some(rate) = one.rate_per_s.filter(|_| running) {
+            *sum.rate_per_s.get_or_insert(0.0) += rate;
+        }
+        for figure in one.figures {
+            sum.figures.retain(|(name, ..)| *name != figure.0);
+            sum.figures.push(figure);
+        }
+    }
+    if let Some(sum) = &mut sum {
+        let left = sum.total.saturating_sub(sum.done) as f64;
+        sum.eta_s = sum.rate_per_s.filter(|rate| *rate > 0.0).map(|rate| left / rate);
+    }
+    sum
+}
+
 /// How the engine says it ended: state (`done`, `requeue`, `failed`) and message; `None` while it runs.
 pub fn ended(events: &[Event]) -> Option<(String, String)> {
     events.iter().rev().find_map(|event| match &event.kind {
@@ -221,6 +248,19 @@ mod tests {
         assert!(reader.read().unwrap().is_empty());
         writer.write(EventKind::Checkpoint).unwrap();
         assert_eq!(reader.read().unwrap()[0].kind, EventKind::Checkpoint);
+    }
+
+    #[test]
+    fn slices_add_up_and_those_that_ended_have_no_rate() {
+        let event = |seq, unix_s, kind| Event { seq, unix_s, kind };
+        let at = |seq, unix_s, done| event(seq, unix_s, EventKind::Progress { done, total: 50 });
+        let running = vec![at(1, 10.0, 10), at(2, 20.0, 20)];
+        let mut ended = vec![at(1, 0.0, 0), at(2, 5.0, 50)];
+        ended.push(event(3, 6.0, EventKind::Ended { state: "done".into(), message: String::new() }));
+        let now = progress_of_slices(&[running, Vec::new(), ended]).unwrap();
+        assert_eq!((now.done, now.total, now.seq), (70, 100, 5));
+        assert_eq!((now.rate_per_s, now.eta_s), (Some(1.0), Some(30.0)));
+        assert_eq!(progress_of_slices(&[Vec::new()]), None);
     }
 
     #[test]

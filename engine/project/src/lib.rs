@@ -21,6 +21,7 @@
 //!       events.jsonl            model::event::Event a line, written by the engine
 //!       exit.json               Exit, written by the script's trap
 //!       usage-0.json            Usage of rank 0, written by the engine
+//!       events-2.jsonl usage-2-0.json effective-2.json    the same of slice 2, of a job done in slices
 //!       stdout stderr
 //!     effective.json            Effective: every parameter after defaults, versions, host, device, command line
 //!     outputs.json              model::outputs::Outputs
