@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use vitreous_stages::Slice;
 
 /// Runs one job of a Vitreous project on this machine or on the ranks of an MPI launcher.
 ///
@@ -57,6 +58,9 @@ pub struct RunArgs {
     /// Ranks that the submission asked for; another number of them is an error
     #[arg(long, value_name = "N", env = "VITREOUS_RANKS")]
     pub ranks: Option<usize>,
+    /// Do only every M-th item from item E on, as one element of an array job; a run without it collects the results
+    #[arg(long, value_name = "E/M", env = "VITREOUS_SLICE")]
+    pub slice: Option<Slice>,
 }
 
 /// Processors that can be asked for.

@@ -37,7 +37,7 @@ impl Failure {
 
     /// Lines for the log.
     pub fn text(&self) -> String {
-        let word = if self.is_requeue() { "stopped" } else { "error" };
+        let word = if matches!(self.code, exit::REQUEUE | exit::SUPERSEDED) { "stopped" } else { "error" };
         let mut text = format!("{word}: {}", self.message);
         if !self.hint.is_empty() {
             text += &format!("\nhint: {}", self.hint);

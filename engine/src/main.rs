@@ -5,6 +5,7 @@
 
 mod args;
 mod check_ranks;
+mod claim;
 #[cfg(feature = "mpi")]
 mod comm_mpi;
 mod compare;

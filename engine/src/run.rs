@@ -1,6 +1,7 @@
 //! Runs one job: finds out what to do, does it on every rank, writes what came of it.
 
 use crate::args::RunArgs;
+use crate::claim::Claim;
 use crate::device::{self, Chosen};
 use crate::failure::{self, Failure};
 use crate::grant::{Grant, Limits};
@@ -12,6 +13,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
+use std::sync::Arc;
 use vitreous_compute::comm::Comm;
 use vitreous_compute::device::Device;
 use vitreous_jobs::JobType;
@@ -19,7 +21,7 @@ use vitreous_model::event::EventKind;
 use vitreous_model::report::Report;
 use vitreous_model::{SCHEMA, exit};
 use vitreous_project::{AttemptDir, Effective, EventWriter, JobDir, Project, ResolvedInput, process};
-use vitreous_stages::{Ctx, Input, Stage};
+use vitreous_stages::{Ctx, Input, Slice, Stage, StageError};
 
 /// What the process is given from outside: its environment and how it was called.
 pub struct Surroundings<'a> {
@@ -57,24 +59,25 @@ fn run_on_rank(
     stop: &StopFlag,
     comm: &dyn Comm,
 ) -> Result<(), Failure> {
-    let (job, attempt, events) = match caught(|| open(args, comm)) {
+    let Opened { job, attempt, claim, events } = match caught(|| open(args, around, comm)) {
         Ok(opened) => opened,
-        Err(failure) => return conclude(comm, None, &Speaker::new(None), Err(failure)),
+        Err(failure) => return conclude(comm, &LastWords::default(), &Speaker::without_file(), Err(failure)),
     };
-    let speaker = Speaker::new(events);
+    let last_words = LastWords { attempt: Some(attempt.clone()), slice: args.slice, claim: claim.clone() };
+    let speaker = Speaker::new(events, claim.clone());
     // no rank begins before all are ready: later they may wait for each other
     let (prepared, ready) = match caught(|| Prepared::new(&job, &attempt, args, around)) {
         Ok(prepared) => (Some(prepared), Ok(())),
         Err(failure) => (None, Err(failure)),
     };
     let ready = ranks::settle_or_end(comm, ready, {
-        let attempt = attempt.clone();
-        move |failure| tell_in_file(Some(&attempt), failure)
+        let last_words = last_words.clone();
+        move |failure| last_words.say(failure)
     });
     let verdict = match (prepared, ready) {
         (Some(prepared), Ok(())) => {
-            let outcome = caught(|| prepared.perform(args, around, stop, comm, &speaker));
-            conclude(comm, Some(&attempt), &speaker, outcome)
+            let outcome = caught(|| prepared.perform(args, around, stop, comm, &speaker, &claim));
+            conclude(comm, &last_words, &speaker, outcome)
         }
         (_, ready) => ready.inspect_err(|failure| {
             if comm.rank() == 0 {
@@ -82,27 +85,32 @@ fn run_on_rank(
             }
         }),
     };
-    // the verdict stands whether or not its price can be written down
-    let _ = attempt.write_usage(None, comm.rank(), crate::usage::of_this_process());
+    if !claim.is_lost_now() {
+        // the verdict stands whether or not its price can be written down
+        let slice = args.slice.map(Slice::number);
+        let _ = attempt.write_usage(slice, comm.rank(), crate::usage::of_this_process());
+    }
     verdict
 }
 
 /// Comes to the verdict with the other ranks; rank 0 tells it.
 fn conclude(
     comm: &dyn Comm,
-    attempt: Option<&AttemptDir>,
+    last_words: &LastWords,
     speaker: &Speaker,
     outcome: Result<(), Failure>,
 ) -> Result<(), Failure> {
     let is_root = comm.rank() == 0;
+    // whatever else a superseded run has to say, what counts is that it must not be started again
+    let claim = &last_words.claim;
+    let outcome = outcome.map_err(|failure| if claim.is_lost_now() { claim.failure() } else { failure });
     // rank 0 tells its own failure at once: the others may never come
     let told = matches!(&outcome, Err(failure) if is_root && !failure.is_requeue());
     if let (true, Err(failure)) = (told, &outcome) {
         tell(speaker, failure);
     }
-    let last_words = attempt.cloned();
-    let verdict =
-        ranks::settle_or_end(comm, outcome, move |failure| tell_in_file(last_words.as_ref(), failure));
+    let last_words = last_words.clone();
+    let verdict = ranks::settle_or_end(comm, outcome, move |failure| last_words.say(failure));
     if is_root && !told {
         match &verdict {
             Ok(()) => speaker.say(EventKind::Ended { state: "done".into(), message: String::new() }),
@@ -112,19 +120,32 @@ fn conclude(
     verdict
 }
 
+/// What a run works on.
+struct Opened {
+    job: JobDir,
+    attempt: AttemptDir,
+    claim: Arc<Claim>,
+    /// At rank 0.
+    events: Option<EventWriter>,
+}
+
 /// Finds the job and the attempt; rank 0 opens the events.
-fn open(args: &RunArgs, comm: &dyn Comm) -> Result<(JobDir, AttemptDir, Option<EventWriter>), Failure> {
+fn open(args: &RunArgs, around: &Surroundings<'_>, comm: &dyn Comm) -> Result<Opened, Failure> {
     let job = JobDir::open(&args.job)?;
     let attempt = match args.attempt {
         Some(number) => job.attempt(number),
         None => job.latest_attempt()?.unwrap_or_else(|| job.attempt(1)),
     };
-    if comm.rank() > 0 {
-        return Ok((job, attempt, None));
+    let claim = Arc::new(Claim::of_script(attempt.path(), around.variable)?);
+    if claim.is_lost_now() {
+        return Err(claim.failure());
     }
-    attempt.create()?;
-    let events = attempt.event_writer(None)?;
-    Ok((job, attempt, Some(events)))
+    let mut events = None;
+    if comm.rank() == 0 {
+        attempt.create()?;
+        events = Some(attempt.event_writer(args.slice.map(Slice::number))?);
+    }
+    Ok(Opened { job, attempt, claim, events })
 }
 
 /// Runs `body`; a panic becomes an error.
@@ -144,12 +165,25 @@ fn tell(speaker: &Speaker, failure: &Failure) {
     speaker::to_log(&failure.text());
 }
 
-/// The same from a rank that has no speaker, shortly before it ends rank 0, which has.
-fn tell_in_file(attempt: Option<&AttemptDir>, failure: &Failure) {
-    speaker::to_log(&failure.text());
-    if let Some(mut writer) = attempt.and_then(|attempt| attempt.event_writer(None).ok()) {
-        // the log has it if the file cannot
-        let _ = writer.write(ended(failure));
+/// Tells how the job ended from a rank that has no speaker, shortly before it ends rank 0, which has.
+#[derive(Debug, Clone, Default)]
+struct LastWords {
+    attempt: Option<AttemptDir>,
+    slice: Option<Slice>,
+    claim: Arc<Claim>,
+}
+
+impl LastWords {
+    fn say(&self, failure: &Failure) {
+        speaker::to_log(&failure.text());
+        if self.claim.is_lost_now() {
+            return;
+        }
+        let slice = self.slice.map(Slice::number);
+        if let Some(mut writer) = self.attempt.as_ref().and_then(|attempt| attempt.event_writer(slice).ok()) {
+            // the log has it if the file cannot
+            let _ = writer.write(ended(failure));
+        }
     }
 }
 
@@ -192,6 +226,10 @@ impl<'a> Prepared<'a> {
             .hint("engine and command line may be of different versions: `vitreous doctor` compares them")
         };
         let job_type = vitreous_jobs::find(&name).ok_or_else(unknown)?;
+        if let (Some(slice), false) = (args.slice, job_type.is_per_item()) {
+            let what = format!("`--slice {slice}`: {name} has no items that could be done apart");
+            return Err(Failure::new(exit::USAGE, what).hint("run it whole, without --slice"));
+        }
         let microscope = Project::open(job.project_root())?.file().microscope;
         let given = vitreous_jobs::microscope::complete(job_type, &job.spec().params, &microscope.values());
         let params = job_type.check(&Value::Object(given))?;
@@ -202,7 +240,7 @@ impl<'a> Prepared<'a> {
         Ok(Self { job, attempt, stage, params, inputs, chosen })
     }
 
-    /// Does the job on this rank; rank 0 writes report and outputs.
+    /// Does the job on this rank; rank 0 writes report and outputs, unless this is a slice only.
     fn perform(
         &self,
         args: &RunArgs,
@@ -210,31 +248,60 @@ impl<'a> Prepared<'a> {
         stop: &StopFlag,
         comm: &dyn Comm,
         speaker: &Speaker,
+        claim: &Claim,
     ) -> Result<(), Failure> {
         let grant = start_threads(args, around, comm)?;
         if comm.rank() == 0 {
-            self.announce(around, comm, &grant, speaker)?;
+            self.announce(args, around, comm, &grant, speaker)?;
         }
         let event = |kind| speaker.say(kind);
-        let stop = || stop.is_set();
+        let stop = || stop.is_set() || claim.is_lost();
+        let superseded = || claim.is_lost_now();
         let mut ctx =
             Ctx::new(self.job.path(), self.job.project_root(), &self.chosen.device, comm, &event, &stop);
         ctx.job = self.job.number().to_string();
         ctx.params = self.params.clone();
         ctx.threads = grant.threads;
+        ctx.slice = args.slice;
+        ctx.writer = self.writer(args.slice, claim);
+        ctx.host = process::host().into();
+        ctx.superseded = &superseded;
         for input in &self.inputs {
             ctx.inputs.entry(input.slot.clone()).or_default().push(stage_input(input));
         }
-        let report = self.stage.run(&ctx)?;
+        let report = match (self.stage.run(&ctx), args.slice) {
+            (Err(done @ StageError::SliceDone { .. }), Some(_)) => {
+                speaker.say(EventKind::Message { text: done.to_string() });
+                return Ok(());
+            }
+            (Ok(_), Some(slice)) => {
+                let what = format!("{} did not stop after slice {slice}", self.stage.name());
+                return Err(Failure::new(exit::INTERNAL, what));
+            }
+            (result, _) => result?,
+        };
         if comm.rank() == 0 {
             self.finish(&ctx, report)?;
         }
         Ok(())
     }
 
-    /// Writes `effective.json` and says that the job runs.
+    /// What tells this process from others that write, or have written, into the job's folder.
+    fn writer(&self, slice: Option<Slice>, claim: &Claim) -> String {
+        let mut writer = format!("a{:02}", self.attempt.number());
+        if let Some(slice) = slice {
+            writer += &format!("-s{}", slice.number());
+        }
+        if let Some(run) = claim.number() {
+            writer += &format!("-r{run}");
+        }
+        writer
+    }
+
+    /// Writes `effective.json`, or the slice's own, and says that the job runs.
     fn announce(
         &self,
+        args: &RunArgs,
         around: &Surroundings<'_>,
         comm: &dyn Comm,
         grant: &Grant,
@@ -245,7 +312,7 @@ impl<'a> Prepared<'a> {
         for input in &self.inputs {
             inputs.entry(input.slot.clone()).or_insert_with(Vec::new).push(input.record());
         }
-        self.job.write_effective(&Effective {
+        let effective = Effective {
             schema: SCHEMA,
             job: self.job.number(),
             job_type: self.job.spec().job_type.clone(),
@@ -260,7 +327,11 @@ impl<'a> Prepared<'a> {
             threads,
             command_line: around.command_line.clone(),
             started_unix_s: around.unix_s,
-        })?;
+        };
+        match args.slice {
+            Some(slice) => self.attempt.write_slice_effective(slice.number(), &effective)?,
+            None => self.job.write_effective(&effective)?,
+        }
         speaker.say(EventKind::Started {
             host: process::host().into(),
             pid: std::process::id(),
@@ -281,8 +352,10 @@ impl<'a> Prepared<'a> {
                 report.skipped.push(skipped);
             }
         }
+        ctx.check_superseded()?;
         vitreous_report::write(self.job.path(), &report)
             .map_err(|error| Failure::new(exit::JOB_FAILED, failure::chain(&error)))?;
+        ctx.check_superseded()?;
         self.job.write_outputs(ctx.declared_outputs())?;
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! A heartbeat thread writes an event now and then, so that a reader sees the file grow as long as the engine lives.
 //! Nothing here can end a job: when the disk is full the computation goes on and the next file that matters says so.
 
+use crate::claim::Claim;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -25,6 +26,7 @@ pub struct Speaker {
 
 struct Shared {
     file: Mutex<Option<EventWriter>>,
+    claim: Arc<Claim>,
     log: Mutex<ProgressLog>,
     stopped: AtomicBool,
     asleep: Mutex<()>,
@@ -32,11 +34,12 @@ struct Shared {
 }
 
 impl Speaker {
-    /// Speaks into `file`, if there is one, and to stderr.
-    pub fn new(file: Option<EventWriter>) -> Self {
+    /// Speaks into `file`, if there is one, for as long as the claim holds, and to stderr.
+    pub fn new(file: Option<EventWriter>, claim: Arc<Claim>) -> Self {
         let has_file = file.is_some();
         let shared = Arc::new(Shared {
             file: Mutex::new(file),
+            claim,
             log: Mutex::new(ProgressLog::default()),
             stopped: AtomicBool::new(false),
             asleep: Mutex::new(()),
@@ -47,6 +50,11 @@ impl Speaker {
             std::thread::spawn(move || shared.beat())
         });
         Self { shared, heart }
+    }
+
+    /// Speaks to stderr only.
+    pub fn without_file() -> Self {
+        Self::new(None, Arc::default())
     }
 
     /// Says one thing.
@@ -78,6 +86,10 @@ impl Drop for Speaker {
 impl Shared {
     fn record(&self, kind: EventKind) {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.claim.is_lost() {
+            // the file belongs to the later start
+            *file = None;
+        }
         let Some(writer) = file.as_mut() else { return };
         if let Err(error) = writer.write(kind) {
             to_log(&format!("warning: {error}; this job goes on without telling how far it is"));
@@ -211,10 +223,11 @@ mod tests {
     fn events_are_written_and_a_missing_file_is_no_failure() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = folder.path().join("events.jsonl");
-        let speaker = Speaker::new(Some(EventWriter::open(&path).expect("should open")));
+        let writer = EventWriter::open(&path).expect("should open");
+        let speaker = Speaker::new(Some(writer), Arc::default());
         speaker.say(EventKind::Checkpoint);
         drop(speaker);
-        Speaker::new(None).say(EventKind::Checkpoint);
+        Speaker::without_file().say(EventKind::Checkpoint);
         let events = vitreous_project::events::tail(&path).expect("should read");
         assert_eq!(events.len(), 1);
     }

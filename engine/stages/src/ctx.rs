@@ -1,6 +1,6 @@
 //! Everything a stage may see and touch.
 
-use crate::StageError;
+use crate::{Slice, StageError};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -49,6 +49,15 @@ pub struct Ctx<'a> {
     pub event: &'a (dyn Fn(EventKind) + Sync),
     /// True once the job was asked to stop.
     pub stop: &'a (dyn Fn() -> bool + Sync),
+    /// Only this part of the items is to be done, by a stage that works item by item (`items::for_each_item`).
+    pub slice: Option<Slice>,
+    /// Tells this process from others that may write into the job's folder at the same time or have done so before:
+    /// attempt, slice, start. Part of the names of logs.
+    pub writer: String,
+    /// Name of this host: part of the names of temporary files, because process numbers are unique on one host only.
+    pub host: String,
+    /// True once a later start of the same job has taken over: nothing may be written any more.
+    pub superseded: &'a (dyn Fn() -> bool + Sync),
     outputs: Mutex<Vec<Output>>,
     skipped: Mutex<Vec<Skipped>>,
 }
@@ -74,6 +83,10 @@ impl<'a> Ctx<'a> {
             threads: rayon::current_num_threads(),
             event,
             stop,
+            slice: None,
+            writer: String::new(),
+            host: String::new(),
+            superseded: &|| false,
             outputs: Mutex::default(),
             skipped: Mutex::default(),
         }
@@ -132,27 +145,46 @@ impl<'a> Ctx<'a> {
     /// Ends the stage if it was asked to stop. Call it after a checkpoint.
     ///
     /// # Errors
-    /// [`StageError::Stopped`], if so.
+    /// [`StageError::Stopped`] or [`StageError::Superseded`], if so.
     pub fn check_stop(&self) -> Result<(), StageError> {
-        if (self.stop)() { Err(StageError::Stopped) } else { Ok(()) }
+        if !(self.stop)() {
+            return Ok(());
+        }
+        self.check_superseded()?;
+        Err(StageError::Stopped)
     }
 
     /// The same for stages whose ranks work in step: they agree, so that none stops while another waits for it. Every
     /// rank calls it at the same point.
     ///
     /// # Errors
-    /// [`StageError::Stopped`] on every rank, if any was asked.
+    /// [`StageError::Stopped`] or [`StageError::Superseded`] on every rank, if any was asked.
     pub fn check_stop_together(&self) -> Result<(), StageError> {
-        let mut asked = [i64::from((self.stop)())];
+        let mine = self.check_stop();
+        let is_superseded = matches!(mine, Err(StageError::Superseded));
+        let mut asked = [i64::from(mine.is_err()), i64::from(is_superseded)];
         self.comm.sum_in_place_i64(&mut asked);
-        if asked[0] > 0 { Err(StageError::Stopped) } else { Ok(()) }
+        match asked {
+            [0, _] => Ok(()),
+            [_, 0] => Err(StageError::Stopped),
+            _ => Err(StageError::Superseded),
+        }
+    }
+
+    /// Ends the stage if a later start of the same job has taken over. Everything that writes calls it first.
+    ///
+    /// # Errors
+    /// [`StageError::Superseded`], if so.
+    pub fn check_superseded(&self) -> Result<(), StageError> {
+        if (self.superseded)() { Err(StageError::Superseded) } else { Ok(()) }
     }
 
     /// Writes a file of this job so that no reader sees half of it: a temporary file in the same folder is filled by
     /// `fill`, synced and renamed. `name` may have folders, which are made. Returns the path.
     ///
     /// # Errors
-    /// What `fill` returns, or the failed file operation by path; the temporary file is removed.
+    /// What `fill` returns, or the failed file operation by path, or [`StageError::Superseded`] when a later start of
+    /// this job has taken over; the temporary file is removed.
     pub fn create<E: Into<StageError>>(
         &self,
         name: &str,
@@ -179,10 +211,12 @@ impl<'a> Ctx<'a> {
         let folder = path.parent().unwrap_or(&self.job_dir).to_path_buf();
         std::fs::create_dir_all(&folder).map_err(|source| StageError::io(&folder, source))?;
         let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let temporary = folder.join(format!(".{file_name}.{}-{}.tmp", std::process::id(), self.comm.rank()));
+        let (host, process, rank) = (&self.host, std::process::id(), self.comm.rank());
+        let temporary = folder.join(format!(".{file_name}.{host}-{process}-{rank}.tmp"));
         let finish = || -> Result<(), StageError> {
             let io = |source| StageError::io(&path, source);
             File::open(&temporary).and_then(|file| file.sync_all()).map_err(io)?;
+            self.check_superseded()?;
             std::fs::rename(&temporary, &path).map_err(io)
         };
         let result = fill(&temporary).map_err(Into::into).and_then(|()| finish());

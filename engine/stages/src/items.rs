@@ -1,8 +1,12 @@
 //! Per-item work with resume: movies, micrographs.
 //!
-//! Items are dealt to ranks by index. What became of each is appended to a log of its rank (`records/NAME-RANK.jsonl`),
-//! one JSON object a line; these logs are the checkpoint. An item whose record exists with the same fingerprint is not
-//! done again, whichever rank did it and however many ranks there are now. A torn last line is ignored.
+//! Items are dealt to ranks by index. What became of each is appended to a log of its process
+//! (`records/NAME-WRITER-RANK.jsonl`, with [`Ctx::writer`]), one JSON object a line; these logs are the checkpoint. An
+//! item whose record exists with the same fingerprint is not done again, whichever process did it, in whichever attempt
+//! or slice, and wherever it stands in the list now. A torn line is ignored.
+//!
+//! A run with [`Ctx::slice`] does only that part of the items and ends with [`StageError::SliceDone`]; a later run
+//! without it finds the records of all slices, does what is missing, and collects.
 
 use crate::{Ctx, StageError};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -21,7 +25,7 @@ pub enum Outcome<T> {
     Skipped(String),
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Record<T> {
     item: String,
     fingerprint: String,
@@ -45,7 +49,8 @@ pub struct Item {
 ///
 /// # Errors
 /// [`StageError::Stopped`] after the current item when asked to stop; [`StageError::TooManyBad`] on every rank when more
-/// than `max_bad_fraction` were left out; any error of `work` that is not the item's own fault.
+/// than `max_bad_fraction` were left out; any error of `work` that is not the item's own fault. With [`Ctx::slice`],
+/// [`StageError::SliceDone`] on every rank when its items are done.
 pub fn for_each_item<T: Serialize + DeserializeOwned>(
     ctx: &Ctx<'_>,
     what: &str,
@@ -54,42 +59,56 @@ pub fn for_each_item<T: Serialize + DeserializeOwned>(
     mut work: impl FnMut(usize) -> Result<T, StageError>,
 ) -> Result<Vec<Outcome<T>>, StageError> {
     let (rank, size) = (ctx.comm.rank(), ctx.comm.size());
-    let known = read_records::<T>(ctx, what)?;
+    let known = read_records::<T>(ctx, what, items)?;
     // every rank must have read the logs before any rank appends to them
     ctx.comm.barrier();
-    ctx.say(EventKind::Phase { name: what.to_string(), total: items.len() as u64 });
-    let done_before = items.iter().filter(|item| is_known(&known, item)).count();
-    let todo: Vec<usize> = (0..items.len()).filter(|&i| !is_known(&known, &items[i])).collect();
-    let mine: Vec<usize> = todo.iter().copied().skip(rank).step_by(size).collect();
+    let part: Vec<usize> =
+        (0..items.len()).filter(|index| ctx.slice.is_none_or(|slice| slice.has(*index))).collect();
+    let total = part.len() as u64;
+    ctx.say(EventKind::Phase { name: what.to_string(), total });
+    let todo: Vec<usize> =
+        part.iter().copied().filter(|index| !known.contains_key(&items[*index].name)).collect();
+    let done_before = part.len() - todo.len();
+    let mine: Vec<usize> = todo.into_iter().skip(rank).step_by(size).collect();
     let mut fresh: Vec<Record<T>> = Vec::with_capacity(mine.len());
     let mut failure = None;
     for (count, &index) in mine.iter().enumerate() {
-        if let Err(stopped) = ctx.check_stop() {
-            failure = Some(stopped);
-            break;
-        }
-        let outcome = match work(index) {
-            Ok(value) => Outcome::Done(value),
-            Err(error @ (StageError::Input { .. } | StageError::Format(_))) => {
-                Outcome::Skipped(error.to_string())
-            }
+        match do_item(ctx, what, &items[index], || work(index)) {
+            Ok(record) => fresh.push(record),
             Err(error) => {
                 failure = Some(error);
                 break;
             }
-        };
-        let Item { name, fingerprint } = items[index].clone();
-        let record = Record { item: name, fingerprint, outcome };
-        if let Err(error) = append(ctx, what, &record) {
-            failure = Some(error);
-            break;
         }
-        fresh.push(record);
-        let done = (done_before + (count + 1) * size).min(items.len()) as u64;
-        ctx.say(EventKind::Progress { done, total: items.len() as u64 });
+        let done = (done_before + (count + 1) * size).min(part.len()) as u64;
+        ctx.say(EventKind::Progress { done, total });
     }
     agree(ctx, failure)?;
-    collect(ctx, what, items, known, fresh, max_bad_fraction)
+    match ctx.slice {
+        Some(slice) => Err(StageError::SliceDone { what: what.into(), slice, items: part.len() }),
+        None => collect(ctx, what, items, known, fresh, max_bad_fraction),
+    }
+}
+
+/// Does one item and records what became of it.
+fn do_item<T: Serialize>(
+    ctx: &Ctx<'_>,
+    what: &str,
+    item: &Item,
+    work: impl FnOnce() -> Result<T, StageError>,
+) -> Result<Record<T>, StageError> {
+    ctx.check_stop()?;
+    let outcome = match work() {
+        Ok(value) => Outcome::Done(value),
+        Err(error @ (StageError::Input { .. } | StageError::Format(_))) => {
+            Outcome::Skipped(error.to_string())
+        }
+        Err(error) => return Err(error),
+    };
+    let Item { name, fingerprint } = item.clone();
+    let record = Record { item: name, fingerprint, outcome };
+    append(ctx, what, &record)?;
+    Ok(record)
 }
 
 /// Ends the job on every rank when it failed on one.
@@ -106,14 +125,18 @@ pub fn agree(ctx: &Ctx<'_>, failure: Option<StageError>) -> Result<(), StageErro
     }
 }
 
-type Known<T> = HashMap<String, Record<T>>;
+/// Outcomes by name of the item.
+type Known<T> = HashMap<String, Outcome<T>>;
 
-fn is_known<T>(known: &Known<T>, item: &Item) -> bool {
-    known.get(&item.name).is_some_and(|record| record.fingerprint == item.fingerprint)
-}
-
-/// Reads the logs of every rank, of this and earlier attempts; later lines win.
-fn read_records<T: DeserializeOwned>(ctx: &Ctx<'_>, what: &str) -> Result<Known<T>, StageError> {
+/// Reads the logs of every process, of this and earlier attempts, for the items as they are now. Records of one
+/// fingerprint say the same, but for an item that could not be read then and could at another time: done counts.
+fn read_records<T: DeserializeOwned>(
+    ctx: &Ctx<'_>,
+    what: &str,
+    items: &[Item],
+) -> Result<Known<T>, StageError> {
+    let fingerprints: HashMap<&str, &str> =
+        items.iter().map(|item| (item.name.as_str(), item.fingerprint.as_str())).collect();
     let folder = ctx.job_dir.join("records");
     let mut known = HashMap::new();
     let entries = match std::fs::read_dir(&folder) {
@@ -130,19 +153,23 @@ fn read_records<T: DeserializeOwned>(ctx: &Ctx<'_>, what: &str) -> Result<Known<
         let bytes = std::fs::read(&path).map_err(|source| StageError::io(&path, source))?;
         for line in bytes.split(|byte| *byte == b'\n') {
             // a line that does not parse was torn by a kill: its item is simply done again
-            if let Ok(record) = serde_json::from_slice::<Record<T>>(line) {
-                known.insert(record.item.clone(), record);
+            let Ok(record) = serde_json::from_slice::<Record<T>>(line) else { continue };
+            let is_current = fingerprints.get(record.item.as_str()) == Some(&record.fingerprint.as_str());
+            if is_current && !matches!(known.get(&record.item), Some(Outcome::Done(_))) {
+                known.insert(record.item, record.outcome);
             }
         }
     }
     Ok(known)
 }
 
-/// Appends one line to this rank's log and syncs it.
+/// Appends one line to this process's log and syncs it.
 fn append<T: Serialize>(ctx: &Ctx<'_>, what: &str, record: &Record<T>) -> Result<(), StageError> {
+    ctx.check_superseded()?;
     let folder = ctx.job_dir.join("records");
     std::fs::create_dir_all(&folder).map_err(|source| StageError::io(&folder, source))?;
-    let path = folder.join(format!("{what}-{:04}.jsonl", ctx.comm.rank()));
+    let writer = if ctx.writer.is_empty() { String::new() } else { format!("{}-", ctx.writer) };
+    let path = folder.join(format!("{what}-{writer}{:04}.jsonl", ctx.comm.rank()));
     let mut line = serde_json::to_vec(record).map_err(|error| StageError::io(&path, error.into()))?;
     // a newline first, too: it closes a line that a kill has torn
     line.insert(0, b'\n');
@@ -170,18 +197,18 @@ fn collect<T: Serialize + DeserializeOwned>(
     if ctx.is_root() {
         for bytes in gathered {
             for record in serde_json::from_slice::<Vec<Record<T>>>(&bytes).map_err(encode)? {
-                known.insert(record.item.clone(), record);
+                known.insert(record.item, record.outcome);
             }
         }
         let mut bad = Vec::new();
         for item in items {
             match known.remove(&item.name) {
-                Some(record) => {
-                    if let Outcome::Skipped(reason) = &record.outcome {
+                Some(outcome) => {
+                    if let Outcome::Skipped(reason) = &outcome {
                         ctx.skip(&item.name, reason);
                         bad.push(format!("{}: {reason}", item.name));
                     }
-                    outcomes.push(record.outcome);
+                    outcomes.push(outcome);
                 }
                 None => outcomes.push(Outcome::Skipped("was not done".into())),
             }

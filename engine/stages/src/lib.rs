@@ -23,9 +23,11 @@ pub mod reconstruct;
 mod refine_homogeneous;
 pub mod sharpen;
 mod simulate;
+pub mod slice;
 pub mod stage;
 
 pub use ctx::{Ctx, Input};
+pub use slice::Slice;
 pub use stage::{Stage, StageError};
 
 /// Every stage, in the order of `vitreous_jobs::CATALOG`.
@@ -60,4 +62,30 @@ fn test_data() -> Option<std::path::PathBuf> {
         println!("skipped: VITREOUS_TESTDATA not set");
     }
     folder.ok().map(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn sources(folder: &Path) -> String {
+        let entries = std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+        entries.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap_or_default()).collect()
+    }
+
+    #[test]
+    fn every_job_type_has_its_stage_in_the_same_order() {
+        let jobs: Vec<&str> = vitreous_jobs::CATALOG.iter().map(|job| job.name()).collect();
+        assert_eq!(STAGES.iter().map(|stage| stage.name()).collect::<Vec<_>>(), jobs);
+    }
+
+    #[test]
+    fn job_types_that_say_so_and_no_others_work_item_by_item() {
+        for job in vitreous_jobs::CATALOG {
+            let folder = format!("{}/src/{}", env!("CARGO_MANIFEST_DIR"), job.name().replace('-', "_"));
+            let works_by_items = sources(Path::new(&folder)).contains("for_each_item(ctx");
+            assert_eq!(job.is_per_item(), works_by_items, "{}", job.name());
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What a stage is, and how it can fail.
 
-use crate::Ctx;
+use crate::{Ctx, Slice};
 use std::path::{Path, PathBuf};
 use vitreous_model::exit;
 use vitreous_model::params::BadParam;
@@ -63,6 +63,22 @@ pub enum StageError {
     /// Asked to stop; the checkpoint is written and the job can go on from it.
     #[error("stopped on request; finished items are kept and the job goes on where it was")]
     Stopped,
+    /// The scheduler has started the job again while this process still lived, e.g. after it lost sight of the node.
+    #[error("stopped: a later start of this job has taken over; nothing more was written")]
+    Superseded,
+    /// No failure: the part of the items that was asked for is done and recorded. The results are collected by a later
+    /// run of the whole job.
+    #[error(
+        "slice {slice} is done ({items} {what}); a run without --slice collects the results of all slices"
+    )]
+    SliceDone {
+        /// What the items are, plural.
+        what: String,
+        /// The slice.
+        slice: Slice,
+        /// Items in it.
+        items: usize,
+    },
 }
 
 impl StageError {
@@ -92,6 +108,8 @@ impl StageError {
             Self::Input { .. } | Self::Format(_) | Self::Table(_) | Self::TooManyBad { .. } => exit::INPUT,
             Self::Io { .. } => exit::JOB_FAILED,
             Self::Stopped => exit::REQUEUE,
+            Self::Superseded => exit::SUPERSEDED,
+            Self::SliceDone { .. } => exit::OK,
         }
     }
 
@@ -110,7 +128,11 @@ impl StageError {
             Self::TooManyBad { .. } => {
                 "the report lists every failure; repair the files or raise max_bad_fraction, then `vitreous retry`".into()
             }
-            Self::Format(_) | Self::Table(_) | Self::Stopped => String::new(),
+            Self::Format(_)
+            | Self::Table(_)
+            | Self::Stopped
+            | Self::Superseded
+            | Self::SliceDone { .. } => String::new(),
         }
     }
 }

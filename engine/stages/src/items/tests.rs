@@ -1,6 +1,6 @@
 use super::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use vitreous_compute::comm::Solo;
+use vitreous_compute::comm::{Solo, Threads};
 use vitreous_compute::device::Cpu;
 
 fn items(n: usize) -> Vec<Item> {
@@ -62,4 +62,121 @@ fn too_many_bad_items_fail_the_job() {
     .unwrap_err();
     assert!(error.to_string().starts_with("2 of 4 things failed"), "{error}");
     assert_eq!(ctx.skipped().len(), 2);
+}
+
+/// Outcomes of `n` items where item `i` gives `10 i`, done in a slice or whole, and which of them were worked on.
+fn run_part(
+    dir: &std::path::Path,
+    slice: Option<&str>,
+    items: &[Item],
+    ranks: usize,
+    stop_after: usize,
+) -> (Vec<Result<Vec<Outcome<u64>>, StageError>>, Vec<usize>) {
+    let worked = std::sync::Mutex::new(Vec::new());
+    let stop = || worked.lock().unwrap().len() >= stop_after;
+    let results = Threads::run(ranks, |comm| {
+        let mut ctx = Ctx::new(dir, dir, &Cpu, comm, &|_| {}, &stop);
+        ctx.slice = slice.map(|text| text.parse().unwrap());
+        ctx.writer = format!("s{}", ctx.slice.map_or(0, crate::Slice::number));
+        for_each_item(&ctx, "things", items, 0.5, |i| {
+            worked.lock().unwrap().push(i);
+            let number: u64 = items[i].name.trim_start_matches("item").parse().unwrap();
+            Ok(number * 10)
+        })
+    });
+    let mut worked = worked.into_inner().unwrap();
+    worked.sort_unstable();
+    (results, worked)
+}
+
+fn values(outcomes: &[Outcome<u64>]) -> Vec<u64> {
+    let value = |outcome: &Outcome<u64>| match outcome {
+        Outcome::Done(value) => *value,
+        Outcome::Skipped(reason) => panic!("{reason}"),
+    };
+    outcomes.iter().map(value).collect()
+}
+
+#[test]
+fn slices_do_their_items_and_the_run_that_collects_does_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let items = items(8);
+    let (results, worked) = run_part(dir.path(), Some("2/3"), &items, 2, usize::MAX);
+    assert_eq!(worked, [1, 4, 7]);
+    for result in results {
+        assert!(matches!(result, Err(StageError::SliceDone { items: 3, .. })), "{result:?}");
+    }
+    // stopped after one of its three items, and repeated
+    let (results, worked) = run_part(dir.path(), Some("1/3"), &items, 1, 1);
+    assert!(matches!(results[0], Err(StageError::Stopped)), "{results:?}");
+    assert_eq!(worked, [0]);
+    assert_eq!(run_part(dir.path(), Some("1/3"), &items, 1, usize::MAX).1, [3, 6]);
+    // slice 3 never ran
+    let (results, worked) = run_part(dir.path(), None, &items, 2, usize::MAX);
+    assert_eq!(worked, [2, 5]);
+    assert_eq!(values(results[0].as_ref().unwrap()), [0, 10, 20, 30, 40, 50, 60, 70]);
+}
+
+#[test]
+fn a_slice_without_items_is_done_and_no_items_at_all_are_no_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let (results, worked) = run_part(dir.path(), Some("5/5"), &items(3), 2, usize::MAX);
+    assert!(matches!(results[1], Err(StageError::SliceDone { items: 0, .. })) && worked.is_empty());
+    let (results, _) = run_part(dir.path(), None, &[], 2, usize::MAX);
+    assert!(results.iter().all(|result| result.as_ref().is_ok_and(Vec::is_empty)), "{results:?}");
+}
+
+#[test]
+fn a_list_that_has_grown_and_changed_its_order_has_only_new_items_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut list = items(4);
+    run_part(dir.path(), None, &list, 1, usize::MAX);
+    list.reverse();
+    list.insert(2, items(10).remove(9));
+    let (results, worked) = run_part(dir.path(), None, &list, 1, usize::MAX);
+    assert_eq!(worked, [2], "the new one stands third");
+    assert_eq!(values(results[0].as_ref().unwrap()), [30, 20, 90, 10, 0]);
+}
+
+#[test]
+fn done_in_one_log_counts_more_than_left_out_in_a_later_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let attempt = |writer: &str, readable: bool| {
+        let mut ctx = Ctx::new(dir.path(), dir.path(), &Cpu, &Solo, &|_| {}, &|| false);
+        ctx.writer = writer.into();
+        // both look at an empty folder, as two processes at one time would
+        ctx.job_dir = dir.path().join(writer);
+        for_each_item(&ctx, "things", &items(1), 1.0, |_| {
+            if readable { Ok(7u64) } else { Err(StageError::input("the file server does not answer", "")) }
+        })
+    };
+    let _ = (attempt("a", true), attempt("b", false));
+    std::fs::create_dir(dir.path().join("records")).unwrap();
+    for writer in ["a", "b"] {
+        let name = format!("records/things-{writer}-0000.jsonl");
+        std::fs::copy(dir.path().join(writer).join(&name), dir.path().join(&name)).unwrap();
+    }
+    let ctx = Ctx::new(dir.path(), dir.path(), &Cpu, &Solo, &|_| {}, &|| false);
+    let outcomes =
+        for_each_item(&ctx, "things", &items(1), 0.0, |_| -> Result<u64, _> { panic!("is known") });
+    assert_eq!(values(&outcomes.unwrap()), [7]);
+}
+
+#[test]
+fn a_superseded_run_writes_nothing_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let calls = AtomicUsize::new(0);
+    let superseded = || calls.load(Ordering::Relaxed) >= 2;
+    let mut ctx = Ctx::new(dir.path(), dir.path(), &Cpu, &Solo, &|_| {}, &|| false);
+    ctx.superseded = &superseded;
+    let result = for_each_item(&ctx, "things", &items(4), 0.5, |i| {
+        calls.fetch_add(1, Ordering::Relaxed);
+        Ok(i as u64)
+    });
+    assert!(matches!(result, Err(StageError::Superseded)), "{result:?}");
+    let log = std::fs::read_to_string(dir.path().join("records/things-0000.jsonl")).unwrap();
+    assert_eq!(log.lines().filter(|line| !line.is_empty()).count(), 1, "the second came too late: {log}");
+    let refused = ctx.create("table.txt", |_| -> Result<(), StageError> { Ok(()) });
+    assert!(matches!(refused, Err(StageError::Superseded)));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "only the folder of records");
 }
