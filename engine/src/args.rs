@@ -38,6 +38,31 @@ pub enum Command {
         #[arg(long, value_name = "N", env = "VITREOUS_RANKS")]
         ranks: Option<usize>,
     },
+    /// Looks round where the scheduler has put this job, and prints what was granted and what can be seen
+    Probe(ProbeArgs),
+}
+
+/// Arguments of `probe`.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct ProbeArgs {
+    /// As one JSON object on one line
+    #[arg(long)]
+    pub json: bool,
+    /// Write the JSON object here, too; the file appears whole
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// A file or folder that jobs need: is it there, can it be read and written? May be given several times
+    #[arg(long, value_name = "P")]
+    pub path: Vec<PathBuf>,
+    /// Scratch folder of the lane: a file is made in it and removed
+    #[arg(long, value_name = "FOLDER", env = "VITREOUS_SCRATCH")]
+    pub scratch: Option<PathBuf>,
+    /// Threads of each rank that the submission asked for
+    #[arg(long, value_name = "N", env = "VITREOUS_THREADS")]
+    pub threads: Option<usize>,
+    /// Ranks that the submission asked for; another number of them is a problem to report
+    #[arg(long, value_name = "N", env = "VITREOUS_RANKS")]
+    pub ranks: Option<usize>,
 }
 
 /// Arguments of `run`.

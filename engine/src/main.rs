@@ -12,6 +12,7 @@ mod compare;
 mod device;
 mod failure;
 mod grant;
+mod probe;
 mod ranks;
 mod run;
 mod signals;
@@ -38,6 +39,7 @@ fn main() {
         Command::Version { json } => version(*json),
         Command::CompareMaps(args) => answer(compare::compare(args)),
         Command::CheckRanks { ranks } => check_ranks(*ranks, &around),
+        Command::Probe(args) => probe(args, &around),
     });
 }
 
@@ -54,6 +56,21 @@ fn answer(found: anyhow::Result<serde_json::Value>) -> i32 {
             exit::INPUT
         }
     }
+}
+
+/// Prints what a probe found, at rank 0.
+#[allow(clippy::print_stdout, reason = "the command's answer")]
+fn probe(args: &args::ProbeArgs, around: &run::Surroundings<'_>) -> i32 {
+    match probe::probe(args, around) {
+        Ok(Some(found)) if !args.json => println!("{}", probe::text(&found)),
+        Ok(Some(found)) => println!("{found}"),
+        Ok(None) => {}
+        Err(error) => {
+            speaker::to_log(&format!("error: {error:#}"));
+            return exit::JOB_FAILED;
+        }
+    }
+    exit::OK
 }
 
 fn check_ranks(asked: Option<usize>, around: &run::Surroundings<'_>) -> i32 {

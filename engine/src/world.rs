@@ -15,6 +15,16 @@ pub fn launched(variable: &dyn Fn(&str) -> Option<String>) -> Option<(usize, &'s
     WORLD_SIZE.iter().find_map(number)
 }
 
+/// Variables by which launchers tell a process its number among those they started.
+const RANK: [&str; 5] =
+    ["OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMI_RANK", "PALS_RANKID", "SLURM_PROCID"];
+
+/// Number of this process by the launcher that started several; `None` outside any launcher.
+pub fn launched_rank(variable: &dyn Fn(&str) -> Option<String>) -> Option<usize> {
+    launched(variable)?;
+    RANK.iter().find_map(|name| variable(name)?.trim().parse().ok())
+}
+
 /// Refuses a world that is not what was asked for: N jobs of one rank each would all write the same files.
 ///
 /// # Errors
@@ -79,6 +89,9 @@ mod tests {
             launched(&environment(&[("SLURM_STEP_NUM_TASKS", "4")])),
             Some((4, "SLURM_STEP_NUM_TASKS"))
         );
+        let step = environment(&[("SLURM_STEP_NUM_TASKS", "4"), ("SLURM_PROCID", "2")]);
+        assert_eq!(launched_rank(&step), Some(2));
+        assert_eq!(launched_rank(&environment(&[("SLURM_PROCID", "0")])), None, "a batch script");
         let mpirun_in_slurm = environment(&[("SLURM_STEP_NUM_TASKS", "1"), ("OMPI_COMM_WORLD_SIZE", "8")]);
         assert_eq!(launched(&mpirun_in_slurm), Some((8, "OMPI_COMM_WORLD_SIZE")));
     }

@@ -98,6 +98,70 @@ fn ranks_find_each_other_under_mpirun() {
     assert!(!command.status().expect("mpirun should start").success(), "two ranks are not three");
 }
 
+/// The one line that a probe prints.
+fn probed(command: &mut std::process::Command) -> Value {
+    let output = command.stdout(std::process::Stdio::piped()).output().expect("should start");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.stdout.iter().filter(|byte| **byte == b'\n').count(), 1, "one line");
+    serde_json::from_slice(&output.stdout).expect("should be one JSON object")
+}
+
+#[test]
+fn a_probe_reports_what_was_granted_and_what_it_sees() {
+    let scratch = Scratch::new();
+    let root = scratch.project.root();
+    let report = root.join("probe.json");
+    let mut command = bare_engine();
+    command.args(["probe", "--json", "--path"]).arg(root).arg("--path").arg(root.join("absent"));
+    command.arg("--output").arg(&report).arg("--scratch").arg(scratch.folder.path());
+    command.env("SLURM_JOB_ID", "77").env("SLURM_CPUS_PER_TASK", "1").env("SLURM_MEM_PER_NODE", "600");
+    command.env("CUDA_VISIBLE_DEVICES", "").env("LOADEDMODULES", "hdf5/1.14");
+    let found = probed(&mut command);
+    assert_eq!((&found["cores"]["granted"], &found["memory"]["granted_mib"]), (&json!(1), &json!(600.0)));
+    assert_eq!((&found["job"]["SLURM_JOB_ID"], &found["modules"]), (&json!("77"), &json!(["hdf5/1.14"])));
+    assert_eq!((&found["paths"][0]["readable"], &found["paths"][1]["exists"]), (&json!(true), &json!(false)));
+    assert_eq!((&found["scratch"]["writable"], &found["ranks"]["count"]), (&json!(true), &json!(1)));
+    assert_eq!(found["engine"]["version"], env!("CARGO_PKG_VERSION"));
+    assert!(found["clock"]["difference_s"].is_f64(), "{found}");
+    let problems = found["problems"].as_array().expect("should be a list");
+    assert!(problems.len() == 1 && problems[0].as_str().is_some_and(|p| p.contains("absent")), "{found}");
+    let written = std::fs::read(&report).expect("should be written");
+    assert_eq!(serde_json::from_slice::<Value>(&written).expect("should be JSON"), found);
+}
+
+#[test]
+fn a_probe_tells_that_a_granted_gpu_is_not_there() {
+    let mut command = bare_engine();
+    command.args(["probe", "--json"]).env("CUDA_VISIBLE_DEVICES", "63");
+    let found = probed(&mut command);
+    assert_eq!(found["gpus"]["granted"], json!(["63"]));
+    assert!(found["problems"][0].as_str().is_some_and(|p| p.contains("1 GPU(s) were granted")), "{found}");
+}
+
+#[test]
+fn a_probe_speaks_once_however_many_ranks_there_are() {
+    if let Some(mut command) = mpirun(2, &["probe", "--json", "--ranks", "2"]) {
+        let found = probed(&mut command);
+        assert_eq!((&found["ranks"]["count"], &found["problems"]), (&json!(2), &json!([])), "{found}");
+        assert_eq!(found["ranks"]["hosts"].as_array().map(Vec::len), Some(2));
+        assert_eq!((&found["cores"]["ranks_on_host"], &found["other_hosts"]), (&json!(2), &json!([])));
+        return;
+    }
+    // without MPI the ranks cannot join: the first says so, the others are silent
+    let rank = |number: &str| {
+        let mut command = bare_engine();
+        command
+            .args(["probe", "--json"])
+            .env("OMPI_COMM_WORLD_SIZE", "2")
+            .env("OMPI_COMM_WORLD_RANK", number);
+        command
+    };
+    let found = probed(&mut rank("0"));
+    assert!(found["problems"][0].as_str().is_some_and(|p| p.contains("built without MPI")), "{found}");
+    let silent = rank("1").stdout(std::process::Stdio::piped()).output().expect("should start");
+    assert!(silent.status.success() && silent.stdout.is_empty(), "{silent:?}");
+}
+
 #[test]
 fn the_version_is_machine_readable() {
     let output = bare_engine().args(["version", "--json"]).stdout(std::process::Stdio::piped()).output();
