@@ -1,5 +1,6 @@
 //! Lane files: where and how jobs run.
 
+use crate::site::{CommandTemplates, Site};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use vitreous_model::SCHEMA;
@@ -55,6 +56,44 @@ pub struct Limits {
     /// MPI ranks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ranks: Option<u32>,
+    /// Hosts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<u32>,
+}
+
+/// A machine of an `ssh` lane: jobs are placed on it as far as this reaches.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Worker {
+    /// Destination for `ssh`: a host, `user@host`, or a `Host` of `~/.ssh/config`.
+    pub host: String,
+    /// Cores.
+    pub threads: u32,
+    /// Memory, GiB; absent: not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mem_gib: Option<f64>,
+    /// GPUs; jobs are given their numbers from 0.
+    #[serde(default)]
+    pub gpus: u32,
+    /// Scratch folder there; empty: the lane's.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub scratch: String,
+}
+
+/// Grid Engine's parallel environments: one for threads on a host, one for ranks over hosts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ParallelEnvironments {
+    /// For one rank of several threads: all slots on one host.
+    pub threads: String,
+    /// For several ranks.
+    pub ranks: String,
+}
+
+impl Default for ParallelEnvironments {
+    fn default() -> Self {
+        Self { threads: "smp".into(), ranks: "mpi".into() }
+    }
 }
 
 /// A lane file, `lanes/NAME.yaml`.
@@ -71,6 +110,69 @@ pub struct Lane {
     /// Queue or partition.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub queue: String,
+    /// Account or project that is charged.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub account: String,
+    /// Further directives for the script's head, as they are: `--qos=long`, `-l centos7`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
+    /// How GPUs are asked for; empty: the scheduler's usual way. Slurm: `gres` or `gpus-per-node`, then maybe a type
+    /// (`gres:a100`); Grid Engine: the resource (`gpu`); PBS: the resource of a chunk (`ngpus`).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub gpu_option: String,
+    /// How memory is asked for; empty: the scheduler's usual way. Grid Engine: the resource (`h_vmem`, `mem_free`), of
+    /// one slot; `none`: not asked for at all.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mem_option: String,
+    /// Grid Engine's parallel environments.
+    #[serde(default)]
+    pub parallel_environments: ParallelEnvironments,
+    /// Folder of the scheduler's commands; empty: found by PATH.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub command_dir: String,
+    /// Cluster (Slurm's `-M`) or server (PBS); empty: the default one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cluster: String,
+    /// Dialect of the scheduler: `torque` on a `pbs` lane.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub dialect: String,
+    /// Host where the scheduler's commands are run through ssh; empty: here.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub submit_host: String,
+    /// Options for `ssh` to the submit host or the workers: `[-i, ~/.ssh/em, -p, "2222"]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ssh_options: Vec<String>,
+    /// Machines of an `ssh` lane.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workers: Vec<Worker>,
+    /// The scheduler's commands in the site's own words, where they come from another program's files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commands: Option<CommandTemplates>,
+    /// Per-movie work goes as an array of tasks of so many items; absent: as one job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub array: Option<u32>,
+    /// At most so many tasks of an array at once; absent: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub array_at_once: Option<u32>,
+    /// Jobs are submitted at once, behind the jobs they depend on; otherwise when those are done.
+    #[serde(default = "yes")]
+    pub chain: bool,
+    /// A job that saved its work goes back into the queue by itself, where the scheduler offers it.
+    #[serde(default = "yes")]
+    pub requeue: bool,
+    /// Seconds before its time limit at which a job is told to save its work.
+    #[serde(default = "signal_s")]
+    pub signal_s: u64,
+    /// Jobs above their memory are killed by their own script, where nobody else does it (`local`, `ssh`).
+    #[serde(default)]
+    pub enforce_memory: bool,
+    /// Least time between two questions to the scheduler, seconds; absent: 10 for clusters, 0 for own hosts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll_s: Option<f64>,
+    /// A job that the scheduler does not know any more, and that has left no record, is given so long for its record to
+    /// arrive through the file system, seconds; absent: 90 for clusters, 30 for `ssh`, 0 for `local`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace_s: Option<f64>,
     /// Upper limits of one job.
     #[serde(default)]
     pub limits: Limits,
@@ -104,6 +206,14 @@ fn mpirun() -> String {
     "mpirun".into()
 }
 
+fn yes() -> bool {
+    true
+}
+
+fn signal_s() -> u64 {
+    180
+}
+
 impl Default for Lane {
     /// The lane `local` that needs no set-up.
     fn default() -> Self {
@@ -112,6 +222,26 @@ impl Default for Lane {
             scheduler: "local".into(),
             template: None,
             queue: String::new(),
+            account: String::new(),
+            options: Vec::new(),
+            gpu_option: String::new(),
+            mem_option: String::new(),
+            parallel_environments: ParallelEnvironments::default(),
+            command_dir: String::new(),
+            cluster: String::new(),
+            dialect: String::new(),
+            submit_host: String::new(),
+            ssh_options: Vec::new(),
+            workers: Vec::new(),
+            commands: None,
+            array: None,
+            array_at_once: None,
+            chain: true,
+            requeue: true,
+            signal_s: signal_s(),
+            enforce_memory: false,
+            poll_s: None,
+            grace_s: None,
             limits: Limits::default(),
             slots: None,
             scratch: String::new(),
@@ -145,10 +275,66 @@ impl Lane {
                 known.join(", ")
             )));
         }
+        if (lane.scheduler == "ssh") == lane.workers.is_empty() {
+            return Err(malformed(match lane.workers.is_empty() {
+                true => "an ssh lane needs `workers: [{host: NAME, threads: N}]`".into(),
+                false => format!("`workers` are for scheduler `ssh`, and this lane has `{}`", lane.scheduler),
+            }));
+        }
+        if lane.scheduler == "ssh" && !lane.submit_host.is_empty() {
+            return Err(malformed(
+                "`submit_host` is for clusters; an ssh lane reaches its workers itself".into(),
+            ));
+        }
+        if lane.array.is_some() && !lane.is_cluster() {
+            return Err(malformed(format!(
+                "`array` is for clusters; scheduler `{}` has no arrays",
+                lane.scheduler
+            )));
+        }
+        if lane.array == Some(0) {
+            return Err(malformed(
+                "`array: 0`: an array task needs at least one item; leave `array` out for one job".into(),
+            ));
+        }
         if let Some(bad) = lane.env.keys().find(|key| !is_variable_name(key)) {
             return Err(malformed(format!("`{bad}` in `env` is no name of an environment variable")));
         }
         Ok(lane)
+    }
+
+    /// Where its scheduler is spoken to; `worker` for a lane of several hosts.
+    pub fn site(&self, worker: Option<&Worker>) -> Site {
+        Site {
+            scheduler: self.scheduler.clone(),
+            command_dir: self.command_dir.clone(),
+            cluster: self.cluster.clone(),
+            dialect: self.dialect.clone(),
+            host: worker.map_or_else(|| self.submit_host.clone(), |worker| worker.host.clone()),
+            ssh_options: self.ssh_options.clone(),
+            command_templates: self.commands.clone(),
+            environment: BTreeMap::new(),
+        }
+    }
+
+    /// Least time between two questions to the scheduler, seconds.
+    pub fn poll_s(&self) -> f64 {
+        self.poll_s.unwrap_or(if self.is_cluster() { 10.0 } else { 0.0 })
+    }
+
+    /// How long absence is tolerated before it is a verdict, seconds.
+    pub fn grace_s(&self) -> f64 {
+        let usual = match self.scheduler.as_str() {
+            "local" => 0.0,
+            "ssh" => 30.0,
+            _ => 90.0,
+        };
+        self.grace_s.unwrap_or(usual)
+    }
+
+    /// Jobs go to a scheduler that decides where they run.
+    pub fn is_cluster(&self) -> bool {
+        !crate::find(&self.scheduler).is_some_and(|scheduler| scheduler.places_jobs())
     }
 
     /// Fits a request into the lane. Threads and wall time shrink to what the lane has (a job that runs out of time
@@ -168,6 +354,7 @@ impl Lane {
         };
         check(f64::from(resources.ranks), limits.ranks.map(f64::from), "ranks")?;
         check(f64::from(resources.gpus), limits.gpus.map(f64::from), "GPUs")?;
+        check(f64::from(resources.nodes), limits.nodes.map(f64::from), "hosts")?;
         check(resources.mem_mib as f64 / 1024.0, limits.mem_gib, "GiB of memory")?;
         let walltime_s = resources.walltime_s.min(limits.walltime.unwrap_or(u64::MAX));
         let per_rank = limits.threads.map_or(u32::MAX, |threads| (threads / resources.ranks.max(1)).max(1));
@@ -259,7 +446,7 @@ mod tests {
         let text = error("schema: 1\nscheduler: local\nslot: 2\n");
         assert!(text.contains("gpu") && text.contains("slot") && text.contains('3'), "{text}");
         let text = error("schema: 1\nscheduler: lsf\n");
-        assert!(text.contains("unknown scheduler `lsf`; known: local"), "{text}");
+        assert!(text.contains("unknown scheduler `lsf`; known: local, ssh"), "{text}");
         let text = error("schema: 1\nscheduler: local\nlimits: {walltime: tomorrow}\n");
         assert!(text.contains("`tomorrow` is no wall time"), "{text}");
         assert!(error("schema: 2\nscheduler: local\nnews: 1\n").contains("schema 2"));

@@ -9,13 +9,19 @@ pub mod local;
 pub mod quote;
 pub mod render;
 pub mod scheduler;
+pub mod site;
+pub mod ssh;
 
-pub use lane::{Lane, LaneError};
+pub use lane::{Lane, LaneError, Worker};
 pub use render::{LaneContext, RenderError, ScriptContext};
-pub use scheduler::{Answer, Cmd, EndReason, Ended, JobId, Queue, Scheduler, SchedulerError, Script, Stop};
+pub use scheduler::{
+    Answer, Array, Cmd, EndReason, Ended, JobId, Queue, QueueInfo, Scheduler, SchedulerError, Script,
+    Standing, Stop,
+};
+pub use site::Site;
 
 /// Every scheduler, by the name lanes use.
-pub static SCHEDULERS: &[&dyn Scheduler] = &[&local::Local];
+pub static SCHEDULERS: &[&dyn Scheduler] = &[&local::Local, &ssh::Ssh];
 
 /// The scheduler of a name.
 pub fn find(name: &str) -> Option<&'static dyn Scheduler> {

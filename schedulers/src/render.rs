@@ -4,7 +4,7 @@
 //! for the shell. So every name in a template is checked against the context before it is rendered, all unknown ones
 //! are listed, and values go through the filter `sh`.
 
-use crate::lane::walltime_text;
+use crate::lane::{Lane, ParallelEnvironments, walltime_text};
 use crate::quote;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -46,12 +46,35 @@ pub struct LaneContext {
     pub name: String,
     /// Queue or partition; may be empty.
     pub queue: String,
+    /// Account that is charged; may be empty.
+    pub account: String,
+    /// Further directives, as they are.
+    pub options: Vec<String>,
+    /// How GPUs are asked for; empty: the scheduler's usual way.
+    pub gpu_option: String,
+    /// How memory is asked for; empty: the scheduler's usual way; `none`: not at all.
+    pub mem_option: String,
+    /// Grid Engine's parallel environments.
+    pub parallel_environments: ParallelEnvironments,
+    /// The scheduler may run the job again, under the same id.
+    pub requeue: bool,
+    /// Seconds before the time limit at which the job is told to save its work.
+    pub signal_s: u64,
     /// Scratch folder; may be empty and may hold shell variables.
     pub scratch: String,
     /// Shell lines before the engine; may be empty.
     pub setup: String,
     /// The site's own values.
     pub vars: BTreeMap<String, Value>,
+}
+
+/// A job whose outputs must be there.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Parent {
+    /// `J1`.
+    pub job: String,
+    /// Its `outputs.json`, absolute.
+    pub outputs: String,
 }
 
 /// A variable of the job's environment.
@@ -112,10 +135,30 @@ pub struct ScriptContext {
     pub walltime_s: u64,
     /// Wall time, `HH:MM:SS`.
     pub walltime: String,
-    /// The scheduler's option that waits for other jobs; may be empty.
-    pub dependency: String,
+    /// Jobs whose outputs the script waits for a moment, and then does not start without.
+    pub parents: Vec<Parent>,
     /// A shell word that is the job's id inside the script, e.g. `$SLURM_JOB_ID`; not to be quoted.
     pub job_id_var: String,
+    /// A shell word that is a task's number inside the script, e.g. `$SLURM_ARRAY_TASK_ID`; not to be quoted.
+    pub task_id_var: String,
+    /// The elements that the tasks of this array do, in the order of the tasks; empty: no array.
+    pub elements: Vec<u32>,
+    /// How many elements the items are divided into; 0: no array.
+    pub element_count: u32,
+    /// Shell words that put the running job back into the queue; empty: there are none. Not to be quoted.
+    pub requeue_command: String,
+    /// Ending with code 99 makes the scheduler run the job again.
+    pub reruns_on_99: bool,
+    /// The script itself tells the engine so many seconds after its start to save its work; 0: the scheduler does.
+    pub deadline_s: u64,
+    /// The script itself ends the engine so many seconds after its start; 0: the scheduler does.
+    pub hard_limit_s: u64,
+    /// The script itself kills the engine above so much memory, MiB; 0: somebody else does.
+    pub mem_limit_mib: u64,
+    /// Whether the job is told which GPUs are its own, because nobody else does.
+    pub gives_gpus: bool,
+    /// Their numbers, as in `CUDA_VISIBLE_DEVICES`.
+    pub gpu_ids: Vec<u32>,
     /// File for standard output, absolute.
     pub stdout: String,
     /// File for standard error, absolute.
@@ -124,6 +167,26 @@ pub struct ScriptContext {
     pub environment: Vec<Variable>,
     /// The lane.
     pub lane: LaneContext,
+}
+
+impl LaneContext {
+    /// What templates see of a lane.
+    pub fn new(name: &str, lane: &Lane) -> Self {
+        Self {
+            name: name.into(),
+            queue: lane.queue.clone(),
+            account: lane.account.clone(),
+            options: lane.options.clone(),
+            gpu_option: lane.gpu_option.clone(),
+            mem_option: lane.mem_option.clone(),
+            parallel_environments: lane.parallel_environments.clone(),
+            requeue: lane.requeue,
+            signal_s: lane.signal_s,
+            scratch: lane.scratch.clone(),
+            setup: lane.setup.clone(),
+            vars: lane.vars.clone(),
+        }
+    }
 }
 
 impl ScriptContext {
@@ -169,8 +232,18 @@ impl ScriptContext {
             scratch_mib: 0,
             walltime_s: 0,
             walltime: String::new(),
-            dependency: String::new(),
+            parents: Vec::new(),
             job_id_var: "$$".into(),
+            task_id_var: "$VITREOUS_TASK".into(),
+            elements: Vec::new(),
+            element_count: 0,
+            requeue_command: String::new(),
+            reruns_on_99: false,
+            deadline_s: 0,
+            hard_limit_s: 0,
+            mem_limit_mib: 0,
+            gives_gpus: false,
+            gpu_ids: Vec::new(),
             stdout: "/em/T20S/J0002-correct-motion/attempt-01/stdout".into(),
             stderr: "/em/T20S/J0002-correct-motion/attempt-01/stderr".into(),
             environment: vec![Variable { name: "PATH".into(), value: "/usr/bin:/bin".into() }],
@@ -280,13 +353,8 @@ mod tests {
     use super::*;
 
     fn lane() -> LaneContext {
-        LaneContext {
-            name: "gpu".into(),
-            queue: "q 1".into(),
-            scratch: String::new(),
-            setup: String::new(),
-            vars: BTreeMap::from([("account".to_string(), Value::from("em42"))]),
-        }
+        let vars = BTreeMap::from([("account".to_string(), Value::from("em42"))]);
+        LaneContext::new("gpu", &Lane { queue: "q 1".into(), vars, ..Lane::default() })
     }
 
     #[test]

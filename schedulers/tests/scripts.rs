@@ -6,22 +6,15 @@
     reason = "a test starts what it tests"
 )]
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use vitreous_model::resources::Resources;
 use vitreous_schedulers::render::{Variable, render};
-use vitreous_schedulers::{LaneContext, SCHEDULERS, ScriptContext};
+use vitreous_schedulers::{Lane, LaneContext, SCHEDULERS, ScriptContext};
 
 fn bare_lane() -> LaneContext {
-    LaneContext {
-        name: "l".into(),
-        queue: String::new(),
-        scratch: String::new(),
-        setup: String::new(),
-        vars: BTreeMap::new(),
-    }
+    LaneContext::new("l", &Lane::default())
 }
 
 fn minimal() -> ScriptContext {
@@ -64,8 +57,24 @@ fn scripts_of_all_schedulers() {
 /// whose alphabet is ours.
 #[test]
 fn every_value_in_our_templates_is_quoted() {
-    const RAW: &[&str] =
-        &["variable.name", "lane.scratch", "lane.setup", "job_id_var", "job", "job_type", "attempt"];
+    const RAW: &[&str] = &[
+        "variable.name",
+        "lane.scratch",
+        "lane.setup",
+        "job_id_var",
+        "task_id_var",
+        "requeue_command",
+        "job",
+        "job_type",
+        "attempt",
+        "element",
+        "element_count",
+        "id",
+        "deadline_s",
+        "hard_limit_s",
+        "mem_limit_mib",
+        "parent.job",
+    ];
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../templates");
     let mut templates = 0;
     for entry in std::fs::read_dir(folder).unwrap().flatten() {

@@ -1,6 +1,6 @@
 //! Reading what the shell snippets print.
 
-use crate::scheduler::{Answer, JobId, Queue, SchedulerError};
+use crate::scheduler::{Answer, JobId, Queue, QueueInfo, SchedulerError, Standing};
 use std::collections::HashMap;
 use uuid::Uuid;
 
@@ -117,14 +117,17 @@ fn table(text: &str) -> Option<Table<'_>> {
 }
 
 /// The state of each id.
-pub fn states(ids: &[JobId], answer: &Answer) -> Vec<(JobId, Queue)> {
-    let table = table(&answer.stdout);
+pub fn states(ids: &[JobId], answer: &Answer) -> Result<Vec<Standing>, SchedulerError> {
+    let Some(table) = table(&answer.stdout) else {
+        return Err(SchedulerError::Unreachable {
+            scheduler: "local",
+            code: answer.code,
+            stderr: format!("the process table cannot be read: {}", answer.stderr.trim()),
+        });
+    };
     let state = |id: &JobId| {
         let Some(process) = Process::of_id(id) else {
             return Queue::Unknown(format!("`{id}` is no id of this lane"));
-        };
-        let Some(table) = &table else {
-            return Queue::Unknown(format!("the process table cannot be read: {}", answer.stderr.trim()));
         };
         if process.host != table.host {
             return Queue::Unknown(format!("it was started on {}; look there", process.host));
@@ -139,7 +142,35 @@ pub fn states(ids: &[JobId], answer: &Answer) -> Vec<(JobId, Queue)> {
             _ => Queue::Gone,
         }
     };
-    ids.iter().map(|id| (id.clone(), state(id))).collect()
+    Ok(ids.iter().map(|id| Standing::of(state(id))).collect())
+}
+
+/// `host NAME CORES KIB`, `gpu N` lines, `end`.
+pub fn host(answer: &Answer) -> Result<QueueInfo, SchedulerError> {
+    let mut lines = answer.stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let host = lines.clone().find_map(|words| match words[..] {
+        ["host", name, cores, kib] => Some((name.to_string(), cores.parse().ok(), kib.parse::<u64>().ok())),
+        _ => None,
+    });
+    let (Some((name, cores, kib)), true) = (host, lines.any(|words| words == ["end"])) else {
+        return Err(SchedulerError::Unexpected {
+            scheduler: "local",
+            got: answer.stdout.trim().into(),
+            expected: "`host NAME CORES KIB`, then `end`",
+            stderr: answer.stderr.clone(),
+        });
+    };
+    let gpus = answer.stdout.lines().filter(|line| line.starts_with("gpu ")).count() as u32;
+    Ok(QueueInfo {
+        name,
+        is_default: true,
+        is_open: true,
+        nodes: Some(1),
+        cores,
+        mem_mib: kib.map(|kib| kib / 1024),
+        gpus: Some(gpus),
+        ..QueueInfo::default()
+    })
 }
 
 /// `found TAG HOST BOOT PID STAT…`: the session's leader if it is there, else any member stands for the session.

@@ -4,7 +4,10 @@ mod answers;
 #[cfg(test)]
 mod tests;
 
-use crate::scheduler::{Answer, Cmd, JobId, Queue, Scheduler, SchedulerError, Script, Stop};
+use crate::scheduler::{
+    Answer, Cmd, JobId, Queue, QueueInfo, Scheduler, SchedulerError, Script, Standing, Stop,
+};
+use crate::site::Site;
 use uuid::Uuid;
 
 /// Starts `$1` as a session of its own, detached from terminal and login shell, with its output in `$2` and `$3`, and
@@ -75,15 +78,16 @@ while [ $# -ge 2 ]; do
 done
 exit 0"#;
 
+/// Prints the host's name, cores, memory in KiB, and the numbers of its NVIDIA devices.
+const DISCOVER: &str = r#"echo "host $(uname -n) $(nproc) $(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo)"
+for device in /dev/nvidia[0-9]*; do
+    [ -c "$device" ] && echo "gpu ${device#/dev/nvidia}"
+done
+echo end"#;
+
 /// The adapter.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Local;
-
-/// `sh -c TEXT NAME ARGS…`
-fn shell<S: Into<String>>(text: &str, name: &str, args: impl IntoIterator<Item = S>) -> Cmd {
-    let head = ["-c".to_string(), text.to_string(), format!("vitreous-{name}")];
-    Cmd::new("sh", head.into_iter().chain(args.into_iter().map(Into::into)))
-}
 
 impl Scheduler for Local {
     fn name(&self) -> &'static str {
@@ -94,67 +98,83 @@ impl Scheduler for Local {
         include_str!("../../../templates/local.sh.tera")
     }
 
-    fn submit(&self, script: &Script) -> Cmd {
+    fn variables(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn submit(&self, _site: &Site, script: &Script) -> Cmd {
         let args = [&script.path, &script.stdout, &script.stderr].map(Clone::clone);
-        shell(SUBMIT, "launch", args.into_iter().chain([script.tag.to_string()]))
+        Cmd::shell(SUBMIT, "launch", args.into_iter().chain([script.tag.to_string()]))
     }
 
     fn parse_submit(&self, answer: &Answer) -> Result<JobId, SchedulerError> {
         answers::started(answer)
     }
 
-    fn status(&self, ids: &[JobId]) -> Cmd {
+    fn status(&self, _site: &Site, ids: &[JobId]) -> Cmd {
         let pids = ids.iter().filter_map(answers::Process::of_id).map(|process| process.pid.to_string());
-        shell(STATUS, "status", pids)
+        Cmd::shell(STATUS, "status", pids)
     }
 
-    fn parse_status(&self, ids: &[JobId], answer: &Answer) -> Vec<(JobId, Queue)> {
+    fn parse_status(&self, ids: &[JobId], answer: &Answer) -> Result<Vec<Standing>, SchedulerError> {
         answers::states(ids, answer)
     }
 
-    fn post_mortem(&self, _ids: &[JobId]) -> Option<Cmd> {
+    fn post_mortem(&self, _site: &Site, _ids: &[JobId]) -> Option<Cmd> {
         None
     }
 
-    fn find_by_tag(&self, tags: &[Uuid]) -> Option<Cmd> {
-        Some(shell(FIND, "find", tags.iter().map(Uuid::to_string)))
+    fn parse_post_mortem(&self, ids: &[JobId], _answer: &Answer) -> Result<Vec<Standing>, SchedulerError> {
+        Ok(vec![Standing::of(Queue::Gone); ids.len()])
     }
 
-    fn parse_find(&self, answer: &Answer) -> Result<Vec<(Uuid, JobId)>, SchedulerError> {
+    fn find_by_tag(&self, _site: &Site, tags: &[Uuid]) -> Option<Cmd> {
+        Some(Cmd::shell(FIND, "find", tags.iter().map(Uuid::to_string)))
+    }
+
+    fn parse_find(&self, _tags: &[Uuid], answer: &Answer) -> Result<Vec<(Uuid, JobId)>, SchedulerError> {
         answers::found(answer)
     }
 
-    fn test_only(&self, script: &Script) -> Option<Cmd> {
+    fn test_only(&self, _site: &Site, script: &Script) -> Option<Cmd> {
         Some(Cmd::new("sh", ["-n", &script.path]))
     }
 
-    fn cancel(&self, ids: &[JobId], how: Stop) -> Cmd {
+    fn cancel(&self, _site: &Site, ids: &[JobId], how: Stop) -> Cmd {
         let signal = match how {
             Stop::Ask => "TERM",
             Stop::Kill => "KILL",
         };
         let processes = ids.iter().filter_map(answers::Process::of_id);
         let args = processes.flat_map(|process| [process.pid.to_string(), process.start_ticks.to_string()]);
-        shell(CANCEL, "cancel", std::iter::once(signal.to_string()).chain(args))
+        Cmd::shell(CANCEL, "cancel", std::iter::once(signal.to_string()).chain(args))
     }
 
-    fn discover(&self) -> Option<Cmd> {
+    fn identify(&self, _site: &Site) -> Option<Cmd> {
         None
     }
 
-    fn dependency(&self, _ids: &[JobId]) -> String {
-        String::new()
+    fn parse_identify(&self, _answer: &Answer) -> Option<String> {
+        None
     }
 
-    fn array(&self, _tasks: u32, _at_once: u32) -> String {
-        String::new()
+    fn discover(&self, _site: &Site) -> Option<Cmd> {
+        Some(Cmd::shell(DISCOVER, "discover", Vec::<String>::new()))
+    }
+
+    fn parse_discover(&self, answer: &Answer) -> Result<Vec<QueueInfo>, SchedulerError> {
+        answers::host(answer).map(|host| vec![host])
     }
 
     fn job_id_var(&self) -> &'static str {
         "$$"
     }
 
-    fn is_local(&self) -> bool {
+    fn can_wait_for_jobs(&self) -> bool {
+        false
+    }
+
+    fn places_jobs(&self) -> bool {
         true
     }
 }

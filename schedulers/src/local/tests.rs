@@ -49,8 +49,9 @@ fn every_state_of_a_process() {
         (JobId("123".into()), Queue::Unknown("`123` is no id of this lane".into())),
     ];
     let asked: Vec<JobId> = ids.iter().map(|(id, _)| id.clone()).collect();
-    let states = Local.parse_status(&asked, &answer(include_str!("fixtures/status.txt")));
-    assert_eq!(states, ids);
+    let states = Local.parse_status(&asked, &answer(include_str!("fixtures/status.txt"))).unwrap();
+    let expected: Vec<Standing> = ids.into_iter().map(|(_, queue)| Standing::of(queue)).collect();
+    assert_eq!(states, expected);
 }
 
 #[test]
@@ -59,9 +60,13 @@ fn an_answer_cut_short_says_nothing() {
     let whole = include_str!("fixtures/status.txt");
     for length in (0..whole.len() - 4).step_by(7) {
         let states = Local.parse_status(std::slice::from_ref(&id), &answer(&whole[..length]));
-        assert!(matches!(states[0].1, Queue::Unknown(_)), "{length}");
+        assert!(states.is_err(), "{length}");
     }
-    assert!(Local.parse_find(&answer("found x")).is_err());
+    assert!(Local.parse_find(&[], &answer("found x")).is_err());
+}
+
+fn here() -> Site {
+    Site { scheduler: "local".into(), ..Site::default() }
 }
 
 fn run(cmd: &Cmd) -> Answer {
@@ -74,7 +79,8 @@ fn run(cmd: &Cmd) -> Answer {
 }
 
 fn state_of(id: &JobId) -> Queue {
-    Local.parse_status(std::slice::from_ref(id), &run(&Local.status(std::slice::from_ref(id)))).remove(0).1
+    let ids = std::slice::from_ref(id);
+    Local.parse_status(ids, &run(&Local.status(&here(), ids))).unwrap().remove(0).queue
 }
 
 fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
@@ -92,14 +98,13 @@ fn launch(folder: &std::path::Path, text: &str) -> (Uuid, JobId) {
     let file = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let script = Script {
         path: file("submit.sh"),
-        name: "test".into(),
         tag,
         stdout: file("stdout"),
         stderr: file("stderr"),
-        resources: Default::default(),
+        ..Script::default()
     };
-    assert_eq!(run(&Local.test_only(&script).unwrap()).code, 0);
-    (tag, Local.parse_submit(&run(&Local.submit(&script))).unwrap())
+    assert_eq!(run(&Local.test_only(&here(), &script).unwrap()).code, 0);
+    (tag, Local.parse_submit(&run(&Local.submit(&here(), &script))).unwrap())
 }
 
 #[test]
@@ -107,9 +112,9 @@ fn a_real_process_is_seen_found_and_killed() {
     let folder = tempfile::tempdir().unwrap();
     let (tag, id) = launch(folder.path(), "echo out; echo err >&2; sleep 300 & wait");
     assert_eq!(state_of(&id), Queue::Running);
-    let found = || Local.parse_find(&run(&Local.find_by_tag(&[tag]).unwrap())).unwrap();
+    let found = || Local.parse_find(&[tag], &run(&Local.find_by_tag(&here(), &[tag]).unwrap())).unwrap();
     wait_for("the tag in the environment", || found() == [(tag, id.clone())]);
-    assert_eq!(run(&Local.cancel(std::slice::from_ref(&id), Stop::Kill)).code, 0);
+    assert_eq!(run(&Local.cancel(&here(), std::slice::from_ref(&id), Stop::Kill)).code, 0);
     wait_for("the whole session dead", || state_of(&id) == Queue::Gone);
     assert_eq!(found(), []);
     assert_eq!(std::fs::read_to_string(folder.path().join("stdout")).unwrap(), "out\n");
@@ -125,6 +130,19 @@ fn a_killed_script_does_not_hide_its_engine() {
     let killed = Command::new("kill").args(["-KILL", &pid]).stderr(Stdio::null()).status().unwrap();
     assert!(killed.success());
     assert_eq!(state_of(&id), Queue::Running, "its child goes on");
-    run(&Local.cancel(std::slice::from_ref(&id), Stop::Ask));
+    run(&Local.cancel(&here(), std::slice::from_ref(&id), Stop::Ask));
     wait_for("its child dead too", || state_of(&id) == Queue::Gone);
+}
+
+#[test]
+fn a_host_tells_what_it_has() {
+    let host = Local.parse_discover(&run(&Local.discover(&here()).unwrap())).unwrap().remove(0);
+    assert!(host.cores.unwrap() >= 1 && host.mem_mib.unwrap() > 100 && host.is_open, "{host:?}");
+    let said = answer("host w1 64 263856404\ngpu 0\ngpu 1\nend\n");
+    let host = Local.parse_discover(&said).unwrap().remove(0);
+    assert_eq!(
+        (host.name.as_str(), host.cores, host.mem_mib, host.gpus),
+        ("w1", Some(64), Some(257_672), Some(2))
+    );
+    assert!(Local.parse_discover(&answer("host w1 64 263856404\n")).is_err(), "cut short");
 }
