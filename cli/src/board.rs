@@ -2,13 +2,16 @@
 //! the jobs that depend on them.
 
 use crate::failure::Outcome;
+use crate::queue::{self, Desk, Freshness, Known};
 use crate::shell::Shell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use vitreous_project::index::{Found, OpenJob, Summary, Survey};
 use vitreous_project::process::Liveness;
-use vitreous_project::state::Seen;
-use vitreous_project::{JobNumber, Project, ProjectError, Reason, Request, State, Status, retry};
-use vitreous_schedulers::{EndReason, Ended, JobId, Queue, Scheduler};
+use vitreous_project::state::{Evidence, Seen};
+use vitreous_project::{
+    Intent, JobNumber, Project, ProjectError, Reason, Request, Requester, State, Status, Submission, retry,
+};
+use vitreous_schedulers::{JobId, Scheduler, Site};
 
 /// A job and where it stands.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub struct Judged {
     pub status: Status,
     /// Its records, unless it had ended and they were not read.
     pub open: Option<Box<OpenJob>>,
+    /// What its scheduler says of it, if that was asked.
+    pub known: Option<Known>,
     /// The job of a launch that was cut short, found again.
     pub recovered: Option<JobId>,
     /// The attempt that its retry policy, its checkpoint or a launch that was cut short asks for.
@@ -42,13 +47,21 @@ impl Board {
     /// # Errors
     /// The project cannot be listed.
     pub fn look(project: &Project, shell: &dyn Shell) -> Outcome<Self> {
+        Self::look_as(project, shell, Freshness::Usual)
+    }
+
+    /// [`Board::look`], with answers as fresh as asked for.
+    ///
+    /// # Errors
+    /// The project cannot be listed.
+    pub fn look_as(project: &Project, shell: &dyn Shell, freshness: Freshness) -> Outcome<Self> {
         let mut survey = Survey::take(project)?;
         let mut jobs: Vec<Judged> = std::mem::take(&mut survey.jobs).into_iter().map(judged).collect();
-        let (seen, recovered) = ask_schedulers(&jobs, shell);
+        let mut heard = ask_schedulers(&jobs, project, shell, freshness);
         for job in &mut jobs {
-            let seen = seen.get(&job.summary.job).cloned().unwrap_or(Seen::NotAsked);
-            job.recovered = recovered.get(&job.summary.job).cloned();
-            if let Err(error) = judge(job, &seen) {
+            job.recovered = heard.recovered.remove(&job.summary.job);
+            job.known = heard.known.remove(&job.summary.job);
+            if let Err(error) = judge(job) {
                 job.status = broken(&error);
                 continue;
             }
@@ -78,6 +91,8 @@ impl Board {
                 job.settled = false;
             } else if job.status.state == State::Waiting {
                 wait_for_parents(job, &ends);
+            } else if matches!(job.status.reason, Some(Reason::Dependency(_))) && job.open.is_some() {
+                come_back(job, &ends);
             }
             ends.insert(job.summary.job, (job.status.state, job.settled));
         }
@@ -85,15 +100,30 @@ impl Board {
 }
 
 /// Derives the state of a job from its records and what was seen of it.
-fn judge(job: &mut Judged, seen: &Seen) -> Result<(), ProjectError> {
+fn judge(job: &mut Judged) -> Result<(), ProjectError> {
     let Some(open) = &mut job.open else { return Ok(()) };
-    if matches!(seen, Seen::Gone | Seen::Ended(_)) {
+    let seen = job.known.as_ref().map_or(&Seen::NotAsked, |known| &known.seen);
+    if matches!(seen, Seen::Gone | Seen::Ended(..)) && open.evidence.exit.is_none() {
         open.evidence.read_end(&open.dir)?;
     }
     job.status = open.evidence.derive(seen);
     job.summary = Summary::new(&open.dir, &open.evidence);
     job.next = retry::next_request(&open.dir, &open.evidence, &job.status)?;
+    if let (Some(next), Some(host)) =
+        (&mut job.next, bad_host(job.known.as_ref(), &open.evidence, &job.status))
+    {
+        next.avoid.push(host);
+        next.avoid.sort();
+        next.avoid.dedup();
+    }
     Ok(())
+}
+
+/// The host to avoid in the next attempt: the one that failed.
+fn bad_host(known: Option<&Known>, evidence: &Evidence, status: &Status) -> Option<String> {
+    let is_to_blame = matches!(status.reason, Some(Reason::NodeFailure | Reason::LaunchFailed(_)));
+    let told = known.map(|known| &known.host).or(evidence.verdict.as_ref().map(|verdict| &verdict.host));
+    told.filter(|host| is_to_blame && !host.is_empty()).cloned()
 }
 
 /// The state of a job whose records cannot be read.
@@ -136,11 +166,26 @@ fn wait_for_parents(job: &mut Judged, ends: &BTreeMap<JobNumber, (State, bool)>)
     };
 }
 
+/// A job that was queued behind one that did not end well: it runs again when that one has.
+fn come_back(job: &mut Judged, ends: &BTreeMap<JobNumber, (State, bool)>) {
+    let Some(open) = job.open.as_deref() else { return };
+    let last = open.evidence.request.clone().unwrap_or_else(|| Request::new(Requester::User, ""));
+    (job.status.state, job.status.reason, job.settled) = (State::Waiting, None, false);
+    wait_for_parents(job, ends);
+    if job.ready {
+        let why = "what it was queued behind is done now";
+        job.status.note = format!("to be launched again: {why}");
+        job.next = Some(Request { by: Requester::Recovery, why: why.into(), ..last });
+        job.ready = false;
+    }
+}
+
 fn judged(found: Found) -> Judged {
     let job = |summary, status, open| Judged {
         summary,
         status,
         open,
+        known: None,
         recovered: None,
         next: None,
         ready: false,
@@ -169,116 +214,162 @@ fn judged(found: Found) -> Judged {
     }
 }
 
-type SeenJobs = BTreeMap<JobNumber, Seen>;
+/// The job of a launch that was cut short, found again.
 type RecoveredJobs = BTreeMap<JobNumber, JobId>;
 
-/// Asks each scheduler about its jobs; what it cannot say is [`Seen::Unknown`].
-fn ask_schedulers(jobs: &[Judged], shell: &dyn Shell) -> (SeenJobs, RecoveredJobs) {
-    let mut seen = SeenJobs::new();
-    let mut recovered = RecoveredJobs::new();
-    let mut by_scheduler: BTreeMap<&str, Vec<&OpenJob>> = BTreeMap::new();
-    for open in
-        jobs.iter().filter_map(|job| job.open.as_deref()).filter(|open| open.evidence.needs_scheduler())
-    {
-        let scheduler = open.evidence.intent.as_ref().map_or("", |intent| intent.scheduler.as_str());
-        by_scheduler.entry(scheduler).or_default().push(open);
-    }
-    for (name, jobs) in by_scheduler {
-        let Some(scheduler) = vitreous_schedulers::find(name) else {
-            let why = format!("this vitreous knows no scheduler `{name}`");
-            seen.extend(jobs.iter().map(|job| (job.dir.number(), Seen::Unknown(why.clone()))));
-            continue;
-        };
-        let found = find_cut_short(scheduler, &jobs, shell, &mut seen);
-        let mut ids: Vec<(JobNumber, JobId)> =
-            found.iter().map(|(number, id)| (*number, id.clone())).collect();
-        ids.extend(jobs.iter().filter_map(|job| {
-            Some((job.dir.number(), JobId(job.evidence.submission.as_ref()?.job_id.clone())))
-        }));
-        seen.extend(ask_states(scheduler, &ids, shell));
-        recovered.extend(found);
-    }
-    (seen, recovered)
+/// What schedulers say of jobs.
+#[derive(Default)]
+struct Heard {
+    known: BTreeMap<JobNumber, Known>,
+    recovered: RecoveredJobs,
 }
 
-fn ask_states(scheduler: &dyn Scheduler, ids: &[(JobNumber, JobId)], shell: &dyn Shell) -> SeenJobs {
+impl Heard {
+    fn say(&mut self, job: JobNumber, seen: Seen) {
+        self.known.insert(job, Known { seen, tasks: BTreeMap::new(), host: String::new() });
+    }
+}
+
+/// The site that an attempt was launched at; of records without one, the scheduler itself, here.
+pub fn site_of(intent: &Intent) -> Site {
+    let site: Option<Site> = serde_json::from_value(intent.site.clone()).ok();
+    site.unwrap_or_else(|| Site { scheduler: intent.scheduler.clone(), ..Site::default() })
+}
+
+/// Asks each scheduler about its jobs: one question for each site.
+fn ask_schedulers(jobs: &[Judged], project: &Project, shell: &dyn Shell, freshness: Freshness) -> Heard {
+    let mut heard = Heard::default();
+    let mut by_site: Vec<(Site, Vec<&OpenJob>)> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let open = jobs.iter().filter_map(|job| job.open.as_deref());
+    for open in open.filter(|open| open.evidence.needs_scheduler()) {
+        let Some(intent) = &open.evidence.intent else { continue };
+        // the same site with another environment is the same site: the newest job's is used
+        let mut site = site_of(intent);
+        let environment = std::mem::take(&mut site.environment);
+        let key = serde_json::to_string(&site).unwrap_or_default();
+        let at = *places.entry(key).or_insert_with(|| {
+            by_site.push((site, Vec::new()));
+            by_site.len() - 1
+        });
+        by_site[at].0.environment = environment;
+        by_site[at].1.push(open);
+    }
+    if by_site.is_empty() {
+        return heard;
+    }
+    let now_ns = queue::now_ns(project);
+    for (site, jobs) in &by_site {
+        match vitreous_schedulers::find(&site.scheduler) {
+            Some(scheduler) => {
+                let desk = Desk::new(project, shell, scheduler, site, now_ns);
+                ask_site(project, desk, scheduler, jobs, (freshness, now_ns), &mut heard);
+            }
+            None => {
+                let why = format!("this vitreous knows no scheduler `{}`", site.scheduler);
+                jobs.iter().for_each(|job| heard.say(job.dir.number(), Seen::Unknown(why.clone())));
+            }
+        }
+    }
+    heard
+}
+
+fn ask_site(
+    project: &Project,
+    mut desk: Desk<'_>,
+    scheduler: &'static dyn Scheduler,
+    jobs: &[&OpenJob],
+    (freshness, now_ns): (Freshness, i64),
+    heard: &mut Heard,
+) {
+    let found = find_cut_short(&desk, scheduler, jobs, now_ns, heard);
+    let mut ids: Vec<(JobNumber, JobId)> = found.iter().map(|(number, id)| (*number, id.clone())).collect();
+    heard.recovered.extend(found);
+    let mut patience = (0.0_f64, f64::INFINITY);
+    for job in jobs {
+        let Some(submission) = &job.evidence.submission else { continue };
+        if let Some(why) = foreign(project, &mut desk, submission) {
+            heard.say(job.dir.number(), Seen::Unknown(why));
+            continue;
+        }
+        ids.push((job.dir.number(), JobId(submission.job_id.clone())));
+    }
+    for intent in jobs.iter().filter_map(|job| job.evidence.intent.as_ref()) {
+        patience = (patience.0.max(intent.grace_s), patience.1.min(intent.poll_s));
+    }
     if ids.is_empty() {
-        return SeenJobs::new();
+        return;
     }
     let asked: Vec<JobId> = ids.iter().map(|(_, id)| id.clone()).collect();
-    match shell.run(&scheduler.status(&asked)) {
-        Ok(answer) => {
-            let states = scheduler.parse_status(&asked, &answer);
-            ids.iter().zip(states).map(|((number, _), (_, queue))| (*number, seen_of(queue))).collect()
-        }
-        Err(error) => ids.iter().map(|(number, _)| (*number, Seen::Unknown(error.to_string()))).collect(),
-    }
+    let known = desk.states(&asked, patience.0, patience.1, freshness);
+    heard.known.extend(ids.into_iter().map(|(number, _)| number).zip(known));
 }
 
-/// Looks for the jobs of launches that were cut short on this host. What is not found is [`Seen::Gone`].
+/// Why a submission is none of this project's business here: the folder is a copy, or this is another cluster.
+fn foreign(project: &Project, desk: &mut Desk<'_>, submission: &Submission) -> Option<String> {
+    let here = project.root().to_string_lossy();
+    if !submission.project_dir.is_empty() && submission.project_dir != here {
+        return Some(format!(
+            "it was submitted from the project in {}; this copy does not follow it (`vitreous retry --force` runs it here)",
+            submission.project_dir
+        ));
+    }
+    if submission.cluster.is_empty() {
+        return None;
+    }
+    let cluster = desk.cluster();
+    (!cluster.is_empty() && cluster != submission.cluster).then(|| {
+        format!("it was submitted on cluster {}, and this is {cluster}: look there", submission.cluster)
+    })
+}
+
+/// After this time a launch from another host, that has not said how it ended, is taken for cut short, ns.
+const SILENT_LAUNCH_NS: i64 = 600_000_000_000;
+
+/// Looks for the jobs of launches that were cut short. What is not found is [`Seen::Gone`].
 fn find_cut_short(
+    desk: &Desk<'_>,
     scheduler: &dyn Scheduler,
     jobs: &[&OpenJob],
-    shell: &dyn Shell,
-    seen: &mut SeenJobs,
+    now_ns: i64,
+    heard: &mut Heard,
 ) -> RecoveredJobs {
-    let launched_elsewhere = |job: &OpenJob| job.evidence.author == Some(Liveness::Unknown);
-    let cut: Vec<&&OpenJob> = jobs
-        .iter()
-        .filter(|job| {
-            job.evidence.launch_cut_short() || (job.evidence.submission.is_none() && launched_elsewhere(job))
-        })
-        .collect();
-    let tags: Vec<_> = cut.iter().filter_map(|job| Some(job.evidence.intent.as_ref()?.uuid)).collect();
-    // processes of another host cannot be looked for from here
-    let (Some(cmd), false) = (scheduler.find_by_tag(&tags), tags.is_empty()) else {
-        return RecoveredJobs::new();
-    };
-    let found = shell.run(&cmd).map_err(|error| error.to_string());
-    match found.and_then(|answer| scheduler.parse_find(&answer).map_err(|error| error.to_string())) {
-        Ok(found) => {
-            let mut recovered = RecoveredJobs::new();
-            for job in cut {
-                let uuid = job.evidence.intent.as_ref().map(|intent| intent.uuid);
-                match found.iter().find(|(tag, _)| Some(*tag) == uuid) {
-                    Some((_, id)) => drop(recovered.insert(job.dir.number(), id.clone())),
-                    None if launched_elsewhere(job) => {}
-                    None => drop(seen.insert(job.dir.number(), Seen::Gone)),
-                }
-            }
-            recovered
+    let mut recovered = RecoveredJobs::new();
+    let mut cut = Vec::new();
+    for job in jobs.iter().filter(|job| job.evidence.submission.is_none()) {
+        let Some(intent) = &job.evidence.intent else { continue };
+        let attempt = job.dir.attempt(job.evidence.attempt);
+        let is_elsewhere = job.evidence.author == Some(Liveness::Unknown);
+        let is_silent = || attempt.intent_age_ns(now_ns) > SILENT_LAUNCH_NS;
+        let is_cut = job.evidence.launch_cut_short() || (is_elsewhere && (!intent.is_cluster || is_silent()));
+        if !is_cut {
+            continue;
         }
-        Err(why) => {
-            seen.extend(cut.iter().map(|job| (job.dir.number(), Seen::Unknown(why.clone()))));
-            RecoveredJobs::new()
+        // a script that has begun knows its own id
+        let owner = attempt.claimed_by(intent.elements.as_ref()).filter(|_| intent.is_cluster);
+        match owner {
+            Some(owner) => drop(recovered.insert(job.dir.number(), JobId(owner))),
+            None => cut.push((job.dir.number(), intent.uuid, is_elsewhere && !intent.is_cluster)),
         }
     }
-}
-
-fn seen_of(queue: Queue) -> Seen {
-    match queue {
-        Queue::Pending(why) => Seen::Pending(why),
-        Queue::Held(why) => Seen::Pending(format!("held: {why}")),
-        Queue::Running => Seen::Running,
-        Queue::Requeued => Seen::Pending("put back into the queue".into()),
-        Queue::Ended(ended) => Seen::Ended(reason_of(&ended)),
-        Queue::Gone => Seen::Gone,
-        Queue::Unknown(why) => Seen::Unknown(why),
+    let tags: Vec<_> = cut.iter().map(|(_, uuid, _)| *uuid).collect();
+    if tags.is_empty() {
+        return recovered;
     }
-}
-
-fn reason_of(ended: &Ended) -> Option<Reason> {
-    match (&ended.reason, ended.exit, ended.signal) {
-        (EndReason::OutOfMemory, ..) => Some(Reason::OutOfMemory),
-        (EndReason::TimeLimit, ..) => Some(Reason::Timeout),
-        (EndReason::NodeFailed, ..) => Some(Reason::NodeFailure),
-        (EndReason::Preempted, ..) => Some(Reason::Preempted),
-        (EndReason::Dependency, ..) => Some(Reason::Dependency(String::new())),
-        (EndReason::Other(words), ..) => Some(Reason::Other(words.clone())),
-        (EndReason::Exited | EndReason::Cancelled, _, Some(signal)) => Some(Reason::Signal(signal)),
-        (EndReason::Exited, Some(0), None) => None,
-        (EndReason::Exited | EndReason::Cancelled, code, None) => Some(Reason::Exit(code.unwrap_or(1))),
+    let Some(cmd) = scheduler.find_by_tag(desk.site(), &tags) else { return recovered };
+    let found = desk.ask(cmd, |answer| scheduler.parse_find(&tags, answer));
+    for (number, uuid, is_out_of_sight) in cut {
+        match &found {
+            Ok(found) => match found.iter().find(|(tag, _)| *tag == uuid) {
+                Some((_, id)) => drop(recovered.insert(number, id.clone())),
+                // processes of another host cannot be looked for from here
+                None if is_out_of_sight => {}
+                None => heard.say(number, Seen::Gone),
+            },
+            Err(why) => heard.say(number, Seen::Unknown(why.clone())),
+        }
     }
+    recovered
 }
 
 #[cfg(test)]
@@ -287,7 +378,7 @@ mod tests {
     use super::*;
     use crate::shell::Fake;
     use vitreous_project::process::{ProcessId, boot_id, host};
-    use vitreous_project::{Intent, Microscope, NewJob, ProjectFile, Requester, Submission};
+    use vitreous_project::{Microscope, NewJob, ProjectFile};
     use vitreous_schedulers::{Answer, Cmd};
 
     /// A project with one job that was submitted to the local lane and whose script has begun.
@@ -300,22 +391,17 @@ mod tests {
             params: Default::default(),
             lane: "local".into(),
             resources: Default::default(),
+            vars: Default::default(),
             retry: Default::default(),
             fingerprint: String::new(),
         };
         let job = project.create_job(new, Some(&Request::new(Requester::User, ""))).unwrap();
         let attempt = job.attempt(1);
         std::fs::create_dir_all(attempt.file("claim")).unwrap();
+        std::fs::write(attempt.file("claim/owner"), "100").unwrap();
         let uuid = uuid::Uuid::new_v4();
-        let intent = Intent {
-            schema: 1,
-            uuid,
-            unix_s: 0.0,
-            author: ProcessId { pid: u32::MAX - 1, ..ProcessId::current() },
-            lane: "local".into(),
-            scheduler: "local".into(),
-            resources: Default::default(),
-        };
+        let author = ProcessId { pid: u32::MAX - 1, ..ProcessId::current() };
+        let intent = Intent { author, ..Intent::new(uuid, "local", "local") };
         attempt.write_intent(&intent).unwrap();
         let submission = Submission {
             schema: 1,
@@ -323,6 +409,8 @@ mod tests {
             job_id: format!("{}/{}/100/5000", host(), boot_id()),
             unix_s: 0.0,
             host: host().into(),
+            cluster: String::new(),
+            project_dir: String::new(),
             command: vec![],
             recovered: false,
         };

@@ -46,7 +46,12 @@ impl<'a> Context<'a> {
             variable("VITREOUS_SITE")
                 .map_or("/etc/vitreous/lanes".into(), |site| Path::new(&site).join("lanes")),
         );
-        let kept = KEPT_VARIABLES.iter().filter_map(|name| Some(((*name).to_string(), variable(name)?)));
+        let of_schedulers =
+            vitreous_schedulers::SCHEDULERS.iter().flat_map(|scheduler| scheduler.variables());
+        let kept = KEPT_VARIABLES
+            .iter()
+            .chain(of_schedulers)
+            .filter_map(|name| Some(((*name).to_string(), variable(name)?)));
         Ok(Self {
             shell,
             screen: Screen::new(out),

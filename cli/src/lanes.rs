@@ -2,9 +2,22 @@
 
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use vitreous_project::Project;
-use vitreous_schedulers::{Lane, LaneContext, Scheduler, lane};
+use vitreous_schedulers::{
+    Lane, LaneContext, RenderError, Scheduler, ScriptContext, Site, Worker, lane, render,
+};
+
+/// The scripts of a job.
+#[derive(Debug, Clone)]
+pub struct Rendered {
+    /// What is submitted.
+    pub script: String,
+    /// What that runs, where it is another program's script; else it holds everything itself.
+    pub body: Option<String>,
+}
 
 /// A lane, read.
 #[derive(Debug, Clone)]
@@ -28,15 +41,25 @@ impl NamedLane {
             .expect("a lane's scheduler should be checked when it is read")
     }
 
-    /// What templates see of it.
-    pub fn context(&self) -> LaneContext {
-        LaneContext {
-            name: self.name.clone(),
-            queue: self.lane.queue.clone(),
-            scratch: self.lane.scratch.clone(),
-            setup: self.lane.setup.clone(),
-            vars: self.lane.vars.clone(),
-        }
+    /// What templates see of it; `vars` of a job go before the lane's own.
+    pub fn context(&self, vars: &BTreeMap<String, Value>) -> LaneContext {
+        let mut context = LaneContext::new(&self.name, &self.lane);
+        context.vars.extend(vars.clone());
+        context
+    }
+
+    /// Its scripts for a job.
+    ///
+    /// # Errors
+    /// The template is broken.
+    pub fn render(&self, values: &ScriptContext) -> Result<Rendered, RenderError> {
+        let script = render::render(&self.template_name, &self.template, values)?;
+        Ok(Rendered { script, body: None })
+    }
+
+    /// Where its scheduler is spoken to, for jobs asked for with this environment.
+    pub fn site(&self, worker: Option<&Worker>, environment: &BTreeMap<String, String>) -> Site {
+        self.lane.site(worker).with_environment(self.scheduler(), environment)
     }
 
     /// Cores that all jobs of a local lane share.
@@ -49,7 +72,10 @@ impl NamedLane {
     pub fn slots(&self) -> u32 {
         match self.lane.slots {
             Some(slots) => slots,
-            None if self.scheduler().is_local() => self.cores(),
+            None if !self.lane.workers.is_empty() => {
+                self.lane.workers.iter().map(|worker| worker.threads).sum()
+            }
+            None if self.scheduler().places_jobs() => self.cores(),
             None => u32::MAX,
         }
     }
@@ -69,6 +95,16 @@ pub fn memory_mib() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib / 1024)
+}
+
+/// GPUs of this machine: its NVIDIA devices.
+pub fn gpus_here() -> u32 {
+    let is_gpu = |name: &str| {
+        name.strip_prefix("nvidia")
+            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let entries = std::fs::read_dir("/dev").into_iter().flatten().flatten();
+    entries.filter(|entry| is_gpu(&entry.file_name().to_string_lossy())).count() as u32
 }
 
 /// The folders that are searched, the project's first.

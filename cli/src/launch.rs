@@ -5,73 +5,113 @@
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::lanes::NamedLane;
+use crate::place::{Place, Room};
 use crate::plan::{self, Plan};
+use crate::queue::{self, Desk, Trouble};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use uuid::Uuid;
 use vitreous_model::SCHEMA;
 use vitreous_model::resources::Resources;
-use vitreous_project::process::{ProcessId, host};
-use vitreous_project::{Intent, JobDir, Project, ProjectError, Refusal, Request, Submission, atomic, clock};
+use vitreous_project::process::host;
+use vitreous_project::{
+    AttemptDir, Intent, JobDir, Project, ProjectError, Refusal, Request, Submission, atomic, clock,
+};
+use vitreous_schedulers::{JobId, SchedulerError, Site};
 
 /// What became of a launch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Launched {
-    /// It is with the scheduler, under this id, with these resources.
-    Submitted(String, Resources),
-    /// It needs more threads than are free; nothing was done.
+    /// It is with the scheduler.
+    Submitted {
+        /// The scheduler's id.
+        id: String,
+        /// Where it was submitted.
+        site: Site,
+        /// What was asked for.
+        resources: Resources,
+        /// The place it was given.
+        place: Place,
+    },
+    /// There is no host with room for it; nothing was done.
     NoRoom,
     /// Somebody else launches it, or has cancelled it in the meantime.
     NotOurs,
 }
 
-/// Launches attempt `attempt` of `job` if it needs at most `room` threads.
+/// A job that is to be launched.
+#[derive(Debug)]
+pub struct Wanted<'a> {
+    /// The job.
+    pub job: &'a JobDir,
+    /// Number of the attempt.
+    pub attempt: u32,
+    /// What was asked for.
+    pub request: &'a Request,
+    /// Jobs of the same site that it is queued behind; empty: all its inputs are done.
+    pub after: Vec<JobId>,
+}
+
+/// Launches a job if there is room for it.
 ///
 /// # Errors
-/// It cannot be prepared (the job waits on), or the scheduler refused it (the job has failed and says why).
+/// It cannot be prepared (the job waits on), the scheduler cannot be reached (it waits on), or the scheduler refused it
+/// (the job has failed and says why).
 pub fn launch(
     context: &Context<'_>,
     project: &Project,
     lane: &NamedLane,
-    job: &JobDir,
-    (attempt, request): (u32, &Request),
-    room: u32,
+    wanted: &Wanted<'_>,
+    room: &Room,
 ) -> Outcome<Launched> {
+    let Wanted { job, attempt, request, after } = wanted;
     let tag = Uuid::new_v4();
-    let plan = plan::prepare(context, project, lane, (job.spec(), job.path()), (attempt, request), tag)?;
-    if plan.resources.threads * plan.resources.ranks > room {
-        return Ok(Launched::NoRoom);
-    }
+    let attempt_of = plan::Attempt {
+        spec: job.spec(),
+        job_dir: job.path(),
+        number: *attempt,
+        request,
+        tag,
+        after: after.clone(),
+        done_elements: done_elements(job, *attempt)?,
+    };
+    let needs = plan::needs(project, lane, &attempt_of)?;
+    let Some(place) = room.find(lane, &needs.resources) else { return Ok(Launched::NoRoom) };
+    let plan = plan::prepare(context, project, lane, &attempt_of, &needs, &place)?;
     if let Some(warning) = &plan.warning {
         crate::context::remark(format!("warning: {}: {warning}", job.number()));
     }
-    let dir = job.attempt(attempt);
+    let mut desk = Desk::new(project, context.shell, lane.scheduler(), &plan.site, queue::now_ns(project));
+    let cluster = desk.cluster();
+    let dir = job.attempt(*attempt);
     dir.create()?;
     let intent = Intent {
-        schema: SCHEMA,
-        uuid: tag,
-        unix_s: clock::unix_s(),
-        author: ProcessId::current(),
-        lane: lane.name.clone(),
-        scheduler: lane.scheduler().name().into(),
         resources: plan.resources.clone(),
+        site: serde_json::to_value(&plan.site).unwrap_or_default(),
+        is_cluster: lane.lane.is_cluster(),
+        elements: needs.elements,
+        is_chained: !after.is_empty(),
+        grace_s: lane.lane.grace_s(),
+        poll_s: lane.lane.poll_s(),
+        gpu_ids: place.gpu_ids.clone(),
+        ..Intent::new(tag, &lane.name, lane.scheduler().name())
     };
     if !dir.write_intent(&intent)? {
         return Ok(Launched::NotOurs);
     }
     pause_for_tests("intent");
-    if job.read_cancel(attempt)?.is_some() {
+    if job.read_cancel(*attempt)?.is_some() {
         return Ok(Launched::NotOurs);
     }
-    let submitted = job.set_results_aside(attempt).map_err(Failure::from);
-    let submitted = submitted.and_then(|()| write_script(&plan)).and_then(|()| submit(context, lane, &plan));
+    let prepared = job.set_results_aside(*attempt).map_err(Failure::from).and_then(|()| write_script(&plan));
+    let submitted = match prepared {
+        Ok(()) => submit(&desk, lane, &plan),
+        Err(failure) => Err((Doubt::None, failure)),
+    };
     let job_id = match submitted {
         Ok(job_id) => job_id,
-        Err(failure) => {
-            let message = format!("{:#}", failure.error);
-            let refusal = Refusal { schema: SCHEMA, uuid: tag, unix_s: clock::unix_s(), message };
-            if let Err(error) = dir.write_refusal(&refusal) {
-                log::debug!("{error}");
-            }
+        Err((doubt, failure)) => {
+            note_failure(&dir, tag, doubt, &failure);
             return Err(failure);
         }
     };
@@ -82,24 +122,87 @@ pub fn launch(
         job_id: job_id.clone(),
         unix_s: clock::unix_s(),
         host: host().into(),
+        cluster,
+        project_dir: project.root().to_string_lossy().into_owned(),
         command: plan.submit.words(),
         recovered: false,
     })?;
-    Ok(Launched::Submitted(job_id, plan.resources))
+    Ok(Launched::Submitted { id: job_id, site: plan.site, resources: plan.resources, place })
 }
 
-fn submit(context: &Context<'_>, lane: &NamedLane, plan: &Plan) -> Outcome<String> {
-    let failed = |error: anyhow::Error| Failure::new(vitreous_model::exit::SCHEDULER, error);
-    let answer = context.shell.run(&plan.submit).map_err(|error| failed(error.into()))?;
-    let id = lane.scheduler().parse_submit(&answer).map_err(|error| failed(error.into()))?;
-    Ok(id.0)
+/// Elements that earlier attempts of an array have done, and into how many the items were divided.
+fn done_elements(job: &JobDir, attempt: u32) -> Outcome<Option<(Vec<u32>, u32)>> {
+    let mut division = None;
+    let mut done = Vec::new();
+    for earlier in (1..attempt).rev().map(|number| job.attempt(number)) {
+        let Some(elements) = earlier.intent()?.and_then(|intent| intent.elements) else { continue };
+        if *division.get_or_insert(elements.of) != elements.of {
+            break;
+        }
+        for element in elements.numbers {
+            if earlier.element_exit(element)?.is_some_and(|exit| exit.code == 0) {
+                done.push(element);
+            }
+        }
+    }
+    Ok(division.map(|of| (done, of)))
+}
+
+/// What a submission that failed leaves open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    /// The scheduler refused it: the job has failed.
+    None,
+    /// It could not be reached, and has taken nothing: the same attempt may be launched later.
+    Later,
+    /// It may have taken it.
+    Taken,
+}
+
+fn submit(desk: &Desk<'_>, lane: &NamedLane, plan: &Plan) -> Result<String, (Doubt, Failure)> {
+    let scheduler = lane.scheduler();
+    let answer = match desk.run(scheduler.submit(&plan.site, &plan.target)) {
+        Ok(answer) => answer,
+        // a command that did not end may have done its work
+        Err(Trouble::TimedOut(why)) => return Err((Doubt::Taken, Failure::scheduler(why))),
+        Err(Trouble::NotStarted(why)) => return Err((Doubt::Later, Failure::scheduler(why))),
+    };
+    scheduler.parse_submit(&answer).map(|id| id.0).map_err(|error| {
+        let doubt = match &error {
+            SchedulerError::Refused { .. } => Doubt::None,
+            SchedulerError::Unreachable { .. } => Doubt::Later,
+            SchedulerError::Unexpected { .. } => Doubt::Taken,
+        };
+        (doubt, Failure::from(error))
+    })
+}
+
+/// Writes down how a submission failed. That it cannot be written is no further error: without a word of its author the
+/// launch counts as cut short and is looked for.
+fn note_failure(dir: &AttemptDir, tag: Uuid, doubt: Doubt, failure: &Failure) {
+    let message = format!("{:#}", failure.error);
+    let refusal = Refusal { schema: SCHEMA, uuid: tag, unix_s: clock::unix_s(), message };
+    let noted = match doubt {
+        Doubt::None => dir.write_refusal(&refusal),
+        Doubt::Later => dir.withdraw_intent(tag),
+        Doubt::Taken => dir.write_unclear(&refusal),
+    };
+    if let Err(error) = noted {
+        log::debug!("{error}");
+    }
 }
 
 fn write_script(plan: &Plan) -> Outcome {
-    let path = std::path::Path::new(&plan.target.path);
-    atomic::write(path, plan.script.as_bytes())?;
-    let executable = std::fs::Permissions::from_mode(0o755);
-    Ok(std::fs::set_permissions(path, executable).map_err(ProjectError::io("make executable", path))?)
+    let path = Path::new(&plan.target.path);
+    for (path, text) in
+        [(path.to_path_buf(), Some(&plan.script)), (path.with_file_name("run.sh"), plan.body.as_ref())]
+    {
+        let Some(text) = text else { continue };
+        atomic::write(&path, text.as_bytes())?;
+        let executable = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&path, executable).map_err(ProjectError::io("make executable", &path))?;
+    }
+    Ok(())
 }
 
 /// Lets the kill tests stop the program between two steps: with `VITREOUS_PAUSE_AT=STEP` in the environment it stops

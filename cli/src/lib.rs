@@ -10,14 +10,18 @@ pub mod commands;
 pub mod context;
 pub mod failure;
 pub mod follow;
+pub mod inputs;
 pub mod lanes;
 pub mod launch;
 pub mod make;
 pub mod pass;
 pub mod pipeline;
+pub mod place;
 pub mod plan;
+pub mod queue;
 pub mod shell;
 pub mod tell;
+pub mod verdict;
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -29,6 +29,8 @@ pub struct Wish {
     pub lane: Option<String>,
     /// Resources the user insists on.
     pub resources: ResourceOverrides,
+    /// Values for the site's own variables in the lane's template.
+    pub vars: BTreeMap<String, Value>,
     /// Times it is run again by itself; absent: as the lane or the project says.
     pub retry: Option<u32>,
 }
@@ -52,6 +54,7 @@ pub fn job(context: &Context<'_>, project: &Project, wish: Wish, base: &Path) ->
         params,
         lane: lane_name,
         resources: wish.resources,
+        vars: wish.vars,
         retry: RetryPolicy::times(times),
         fingerprint,
     })

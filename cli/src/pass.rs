@@ -6,17 +6,19 @@ use crate::board::{Board, Judged};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::lanes::{self, NamedLane};
-use crate::launch::{self, Launched};
-use std::collections::BTreeMap;
+use crate::launch::{self, Launched, Wanted};
+use crate::place::Room;
+use crate::verdict;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use vitreous_model::SCHEMA;
-use vitreous_model::resources::Resources;
+use vitreous_model::{SCHEMA, exit};
 use vitreous_project::index::OpenJob;
 use vitreous_project::lease::Lease;
 use vitreous_project::process::host;
 use vitreous_project::{
-    Cancel, JobNumber, Project, ProjectError, Reason, Requester, State, Submission, clock,
+    Cancel, JobNumber, Project, ProjectError, Reason, Request, Requester, State, Submission, clock,
 };
+use vitreous_schedulers::{JobId, Site};
 
 /// What a pass did.
 #[derive(Debug, Default)]
@@ -48,26 +50,26 @@ pub fn pass(context: &Context<'_>, project: &Project, patience: Duration) -> Out
         Err(error) => return Err(error.into()),
     };
     let mut board = Board::look(project, context.shell)?;
-    if set_right(&board, &mut done)? {
+    if set_right(context, project, &board, &mut done)? {
         board = Board::look(project, context.shell)?;
     }
-    let launched_before = done.launched.len();
-    launch_ready(context, project, &board, &mut lease, &mut done);
-    if done.launched.len() > launched_before || !done.failed.is_empty() {
+    Launcher::new(context, project, &board).launch_all(&mut lease, &mut done);
+    if !done.launched.is_empty() || !done.failed.is_empty() {
         board = Board::look(project, context.shell)?;
     }
     Ok((board, done))
 }
 
-/// Records jobs that were found again, fences off launches that were cut short, and asks for what policies want
-/// repeated. Whether anything has changed.
-fn set_right(board: &Board, done: &mut Done) -> Outcome<bool> {
+/// Records jobs that were found again and ends that schedulers told of, fences off launches that were cut short, and asks
+/// for what policies want repeated. Whether anything has changed.
+fn set_right(context: &Context<'_>, project: &Project, board: &Board, done: &mut Done) -> Outcome<bool> {
     let mut changed = false;
     for job in &board.jobs {
         let Some(open) = job.open.as_deref() else { continue };
         if job.recovered.is_some() {
-            changed |= record_recovered(job, open, done)?;
+            changed |= record_recovered(job, open, project, done)?;
         }
+        changed |= verdict::record(context, project, job, open)?;
         let Some(next) = &job.next else { continue };
         let attempt = open.evidence.attempt;
         if job.status.reason == Some(Reason::LaunchCutShort) && !is_fenced_off(open)? {
@@ -81,7 +83,7 @@ fn set_right(board: &Board, done: &mut Done) -> Outcome<bool> {
     Ok(changed)
 }
 
-fn record_recovered(job: &Judged, open: &OpenJob, done: &mut Done) -> Outcome<bool> {
+fn record_recovered(job: &Judged, open: &OpenJob, project: &Project, done: &mut Done) -> Outcome<bool> {
     let (Some(id), Some(intent)) = (&job.recovered, &open.evidence.intent) else { return Ok(false) };
     open.dir.attempt(open.evidence.attempt).write_submission(&Submission {
         schema: SCHEMA,
@@ -89,6 +91,8 @@ fn record_recovered(job: &Judged, open: &OpenJob, done: &mut Done) -> Outcome<bo
         job_id: id.0.clone(),
         unix_s: clock::unix_s(),
         host: host().into(),
+        cluster: String::new(),
+        project_dir: project.root().to_string_lossy().into_owned(),
         command: Vec::new(),
         recovered: true,
     })?;
@@ -104,7 +108,7 @@ fn is_fenced_off(open: &OpenJob) -> Outcome<bool> {
         return Ok(true);
     }
     open.dir.cancel(attempt, &Cancel::new(Requester::Recovery))?;
-    if open.dir.attempt(attempt).is_claimed() {
+    if open.dir.attempt(attempt).is_claimed(open.evidence.elements()) {
         // it has started after all: it may have passed its own look already, so it is let go
         open.dir.withdraw_cancel(attempt)?;
         return Ok(false);
@@ -112,77 +116,114 @@ fn is_fenced_off(open: &OpenJob) -> Outcome<bool> {
     Ok(true)
 }
 
-/// What is taken of a lane.
-#[derive(Debug, Clone, Copy, Default)]
-struct Taken {
-    jobs: u32,
-    threads: u32,
+/// Launches jobs, in the order of their numbers, as far as slots and hosts go.
+struct Launcher<'a, 'c> {
+    context: &'a Context<'c>,
+    project: &'a Project,
+    board: &'a Board,
+    room: Room,
+    lanes: BTreeMap<String, Option<NamedLane>>,
+    /// Jobs with their schedulers: where, and under which id. Others can be queued behind them.
+    out: BTreeMap<JobNumber, (Site, JobId)>,
+    /// Lanes whose scheduler did not answer: it is not asked again in this pass.
+    silent: BTreeSet<String>,
 }
 
-impl Taken {
-    fn add(&mut self, resources: &Resources) {
-        self.jobs += 1;
-        self.threads += resources.threads * resources.ranks;
-    }
-}
-
-/// Launches what is ready, in the order of job numbers, as far as slots and cores go.
-fn launch_ready(context: &Context<'_>, project: &Project, board: &Board, lease: &mut Lease, done: &mut Done) {
-    let mut taken = taken(board);
-    let mut lanes: BTreeMap<String, Result<NamedLane, ()>> = BTreeMap::new();
-    for job in board.jobs.iter().filter(|job| job.ready) {
-        let Some(open) = job.open.as_deref() else { continue };
-        let name = &job.summary.lane;
-        let lane = lanes.entry(name.clone()).or_insert_with(|| {
-            lanes::find(context, Some(project), name)
-                .map_err(|failure| done.failed.push((job.summary.job, failure)))
+impl<'a, 'c> Launcher<'a, 'c> {
+    fn new(context: &'a Context<'c>, project: &'a Project, board: &'a Board) -> Self {
+        let out = board.jobs.iter().filter_map(|job| {
+            let evidence = &job.open.as_deref()?.evidence;
+            let is_out = matches!(job.status.state, State::Queued | State::Running);
+            let id = evidence.submission.as_ref().filter(|_| is_out)?.job_id.clone();
+            let site = crate::board::site_of(evidence.intent.as_ref()?);
+            Some((job.summary.job, (site, JobId(id))))
         });
-        let Ok(lane) = lane else { continue };
-        let used = taken.entry(name.clone()).or_default();
-        if used.jobs >= lane.slots() {
-            continue;
+        Self {
+            context,
+            project,
+            board,
+            room: Room::of(board),
+            lanes: BTreeMap::new(),
+            out: out.collect(),
+            silent: BTreeSet::new(),
         }
-        // a job that is larger than the lane runs alone
-        let is_shared = lane.scheduler().is_local() && used.jobs > 0;
-        let room = if is_shared { lane.cores().saturating_sub(used.threads) } else { u32::MAX };
-        match launch_one(context, project, lane, open, room) {
-            Ok(Some((id, resources))) => {
-                used.add(&resources);
-                done.launched.push((job.summary.job, id));
+    }
+
+    fn launch_all(&mut self, lease: &mut Lease, done: &mut Done) {
+        let board = self.board;
+        let waits = |job: &&Judged| {
+            let is_asked_for = job.open.as_deref().is_some_and(|open| open.evidence.request.is_some());
+            job.ready || (job.status.state == State::Waiting && job.next.is_none() && is_asked_for)
+        };
+        for job in board.jobs.iter().filter(waits) {
+            let number = job.summary.job;
+            match self.launch_one(job) {
+                Ok(Some(id)) => done.launched.push((number, id)),
+                Ok(None) => {}
+                Err(failure) => {
+                    if failure.code == exit::SCHEDULER {
+                        self.silent.insert(job.summary.lane.clone());
+                    }
+                    done.failed.push((number, failure));
+                }
             }
-            Ok(None) => {}
-            Err(failure) => done.failed.push((job.summary.job, failure)),
-        }
-        lease.beat();
-    }
-}
-
-fn launch_one(
-    context: &Context<'_>,
-    project: &Project,
-    lane: &NamedLane,
-    open: &OpenJob,
-    room: u32,
-) -> Outcome<Option<(String, Resources)>> {
-    let Some(request) = &open.evidence.request else { return Ok(None) };
-    let attempt = open.evidence.attempt;
-    match launch::launch(context, project, lane, &open.dir, (attempt, request), room)? {
-        Launched::NotOurs | Launched::NoRoom => Ok(None),
-        Launched::Submitted(id, resources) => Ok(Some((id, resources))),
-    }
-}
-
-/// Slots and cores in use, by lane. Jobs of other hosts do not count on this one's cores.
-fn taken(board: &Board) -> BTreeMap<String, Taken> {
-    let mut taken: BTreeMap<String, Taken> = BTreeMap::new();
-    for job in board.jobs.iter().filter(|job| matches!(job.status.state, State::Queued | State::Running)) {
-        let Some(evidence) = job.open.as_deref().map(|open| &open.evidence) else { continue };
-        let Some(intent) = &evidence.intent else { continue };
-        let is_local =
-            vitreous_schedulers::find(&intent.scheduler).is_some_and(|scheduler| scheduler.is_local());
-        if !is_local || intent.author.host == host() {
-            taken.entry(intent.lane.clone()).or_default().add(&intent.resources);
+            lease.beat_if_due();
         }
     }
-    taken
+
+    /// Launches a job if its time has come; its id.
+    fn launch_one(&mut self, job: &Judged) -> Outcome<Option<String>> {
+        let Some(open) = job.open.as_deref() else { return Ok(None) };
+        let Some(request) = &open.evidence.request else { return Ok(None) };
+        let name = &job.summary.lane;
+        if self.silent.contains(name) {
+            return Ok(None);
+        }
+        let lane = match self.lanes.get(name) {
+            Some(Some(lane)) => lane.clone(),
+            Some(None) => return Ok(None),
+            None => {
+                let found = lanes::find(self.context, Some(self.project), name);
+                self.lanes.insert(name.clone(), found.as_ref().ok().cloned());
+                found?
+            }
+        };
+        if self.room.jobs(name) >= lane.slots() {
+            return Ok(None);
+        }
+        let Some(after) = self.behind(job, &lane, request) else { return Ok(None) };
+        let wanted = Wanted { job: &open.dir, attempt: open.evidence.attempt, request, after };
+        match launch::launch(self.context, self.project, &lane, &wanted, &self.room)? {
+            Launched::NotOurs | Launched::NoRoom => Ok(None),
+            Launched::Submitted { id, site, resources, place } => {
+                self.room.add(name, &place, &resources);
+                self.out.insert(job.summary.job, (site, JobId(id.clone())));
+                Ok(Some(id))
+            }
+        }
+    }
+
+    /// The jobs it is queued behind: none if all its parents are done; `None` if it has to wait here, because a parent is
+    /// not with the same scheduler.
+    fn behind(&self, job: &Judged, lane: &NamedLane, request: &Request) -> Option<Vec<JobId>> {
+        if job.ready {
+            return Some(Vec::new());
+        }
+        if !lane.lane.chain || !lane.scheduler().can_wait_for_jobs() {
+            return None;
+        }
+        let site = lane.site(None, &request.environment);
+        let mut after = Vec::new();
+        for parent in &job.summary.parents {
+            let parent = self.board.get(*parent)?;
+            if parent.status.state == State::Done {
+                continue;
+            }
+            let (theirs, id) = self.out.get(&parent.summary.job)?;
+            let is_same = Site { environment: BTreeMap::new(), ..theirs.clone() }
+                == Site { environment: BTreeMap::new(), ..site.clone() };
+            after.push(Some(id.clone()).filter(|_| is_same)?);
+        }
+        Some(after)
+    }
 }

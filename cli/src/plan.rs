@@ -2,16 +2,17 @@
 
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
+use crate::inputs;
 use crate::lanes::{self, NamedLane};
+use crate::place::{self, Place};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 use vitreous_jobs::JobType;
-use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::resources::{InputSummary, Resources};
-use vitreous_project::{JobSpec, Project, Request};
-use vitreous_schedulers::render::{Variable, render};
-use vitreous_schedulers::{Cmd, Script, ScriptContext};
+use vitreous_project::{Elements, JobSpec, Project, Request};
+use vitreous_schedulers::render::Variable;
+use vitreous_schedulers::{Array, Cmd, JobId, LaneError, Script, ScriptContext, Site};
 
 /// A launch, prepared.
 #[derive(Debug, Clone)]
@@ -20,65 +21,206 @@ pub struct Plan {
     pub resources: Resources,
     /// The script's text.
     pub script: String,
+    /// Text of a second script that the first one runs, `run.sh` beside it; only where the first is another program's.
+    pub body: Option<String>,
     /// Where it goes and how it is known.
     pub target: Script,
-    /// What submits it.
+    /// Where it is submitted.
+    pub site: Site,
+    /// What submits it there.
     pub submit: Cmd,
     /// What the user should know before.
     pub warning: Option<String>,
 }
 
-/// Prepares the launch of attempt `attempt` of a job in `job_dir`, which need not exist yet.
+/// An attempt that is to be launched.
+#[derive(Debug, Clone)]
+pub struct Attempt<'a> {
+    /// Its job.
+    pub spec: &'a JobSpec,
+    /// The job's folder, which need not exist yet.
+    pub job_dir: &'a Path,
+    /// Its number.
+    pub number: u32,
+    /// What was asked for.
+    pub request: &'a Request,
+    /// Its identity.
+    pub tag: Uuid,
+    /// Jobs of the same scheduler that it is queued behind.
+    pub after: Vec<JobId>,
+    /// Elements that earlier attempts have done already, of a division into so many.
+    pub done_elements: Option<(Vec<u32>, u32)>,
+}
+
+impl<'a> Attempt<'a> {
+    /// The first attempt of a job, for looking at what it would be.
+    pub fn first(spec: &'a JobSpec, job_dir: &'a Path, request: &'a Request) -> Self {
+        Self { spec, job_dir, number: 1, request, tag: Uuid::nil(), after: Vec::new(), done_elements: None }
+    }
+}
+
+/// What a job asks of its lane, before a place is chosen for it.
+#[derive(Debug, Clone)]
+pub struct Needs {
+    /// What is asked of the machine, for one task of an array.
+    pub resources: Resources,
+    /// What is known of its inputs.
+    pub inputs: InputSummary,
+    /// It goes as an array.
+    pub elements: Option<Elements>,
+}
+
+/// What an attempt needs.
 ///
 /// # Errors
-/// The job type is unknown, its parameters are bad, the request does not fit the lane, or the template is broken.
+/// The job type is unknown, its parameters are bad, or the request does not fit the lane.
+pub fn needs(project: &Project, lane: &NamedLane, attempt: &Attempt<'_>) -> Outcome<Needs> {
+    let spec = attempt.spec;
+    let job_type = find_type(&spec.job_type)?;
+    let effective = job_type.check(&Value::Object(spec.params.clone()))?;
+    let inputs = inputs::summary(project, job_type, spec);
+    let elements = elements(lane, job_type, &inputs, attempt);
+    let mut share = inputs.clone();
+    if let Some(elements) = &elements {
+        share.items = inputs.items.div_ceil(u64::from(elements.of));
+    }
+    let mut formula = job_type.resources(&effective, &share);
+    if inputs.provisional {
+        // nobody knows how much there will be: all the time that the lane gives, so that it is not cut off
+        formula.walltime_s = lane.lane.limits.walltime.unwrap_or(formula.walltime_s.saturating_mul(4));
+    }
+    let asked = spec.resources.apply(scaled(formula, attempt.request));
+    check_places(lane, &asked)?;
+    let resources = fit_cores(lane, lane.lane.fit(&lane.name, &asked)?);
+    Ok(Needs { resources, inputs, elements })
+}
+
+/// The elements that are to be done; `None`: it goes as one job, as it does when only collecting is left.
+fn elements(
+    lane: &NamedLane,
+    job_type: &dyn JobType,
+    inputs: &InputSummary,
+    attempt: &Attempt<'_>,
+) -> Option<Elements> {
+    let each = u64::from(lane.lane.array?);
+    if !job_type.is_per_item() {
+        return None;
+    }
+    let (done, of) = match &attempt.done_elements {
+        Some((done, of)) => (done.clone(), *of),
+        None => (Vec::new(), u32::try_from(inputs.items.div_ceil(each)).unwrap_or(u32::MAX)),
+    };
+    let numbers: Vec<u32> = (1..=of).filter(|element| !done.contains(element)).collect();
+    (of > 1 && !numbers.is_empty()).then_some(Elements { numbers, of })
+}
+
+/// No host that we place jobs on has so many GPUs.
+fn check_places(lane: &NamedLane, asked: &Resources) -> Outcome {
+    if lane.lane.is_cluster() || asked.gpus == 0 {
+        return Ok(());
+    }
+    let most = place::hosts(lane).iter().map(|host| host.gpus).max().unwrap_or(0);
+    if asked.gpus <= most {
+        return Ok(());
+    }
+    let (asked, allowed) = (format!("{} GPUs", asked.gpus), format!("{most} GPUs on a host"));
+    Err(LaneError::TooMuch { lane: lane.name.clone(), asked, allowed }.into())
+}
+
+/// Prepares the launch of an attempt in a place.
+///
+/// # Errors
+/// The template is broken.
 pub fn prepare(
     context: &Context<'_>,
     project: &Project,
     lane: &NamedLane,
-    (spec, job_dir): (&JobSpec, &Path),
-    (attempt, request): (u32, &Request),
-    tag: Uuid,
+    attempt: &Attempt<'_>,
+    needs: &Needs,
+    place: &Place,
 ) -> Outcome<Plan> {
-    let job_type = find_type(&spec.job_type)?;
-    let effective = job_type.check(&Value::Object(spec.params.clone()))?;
-    let formula = job_type.resources(&effective, &input_summary(project, job_type, spec));
-    let resources = lane.lane.fit(&lane.name, &spec.resources.apply(scaled(formula, request)))?;
-    let resources = fit_cores(lane, resources);
-    let attempt_dir = job_dir.join(format!("attempt-{attempt:02}"));
+    let (spec, request, resources) = (attempt.spec, attempt.request, &needs.resources);
+    let scheduler = lane.scheduler();
+    let attempt_dir = attempt.job_dir.join(format!("attempt-{:02}", attempt.number));
     let file = |name: &str| attempt_dir.join(name).to_string_lossy().into_owned();
+    let tasks = needs.elements.as_ref().map_or(0, |elements| elements.numbers.len() as u32);
     let target = Script {
         path: file("submit.sh"),
+        folder: attempt_dir.to_string_lossy().into_owned(),
         name: format!("{}-{}-{}", project.file().name, spec.job, spec.job_type),
-        tag,
+        tag: attempt.tag,
         stdout: file("stdout"),
         stderr: file("stderr"),
         resources: resources.clone(),
+        after: attempt.after.clone(),
+        array: (tasks > 1).then(|| Array { tasks, at_once: lane.lane.array_at_once.unwrap_or(0) }),
+        avoid: request.avoid.iter().cloned().collect(),
     };
-    let mut values = ScriptContext::example(lane.context());
+    let mut values = ScriptContext::example(lane.context(&spec.vars));
+    if let Some(worker) = place.worker.as_ref().filter(|worker| !worker.scratch.is_empty()) {
+        values.lane.scratch.clone_from(&worker.scratch);
+    }
     values.job = spec.job.to_string();
     values.job_type.clone_from(&spec.job_type);
     values.job_name.clone_from(&target.name);
     values.project_dir = project.root().to_string_lossy().into_owned();
-    values.job_dir = job_dir.to_string_lossy().into_owned();
-    values.attempt_dir = attempt_dir.to_string_lossy().into_owned();
-    values.attempt = attempt;
-    values.cancel_file = job_dir.join(format!("cancel-{attempt:02}.json")).to_string_lossy().into_owned();
-    values.uuid = tag.to_string();
+    values.job_dir = attempt.job_dir.to_string_lossy().into_owned();
+    values.attempt_dir.clone_from(&target.folder);
+    values.attempt = attempt.number;
+    values.cancel_file =
+        attempt.job_dir.join(format!("cancel-{:02}.json", attempt.number)).to_string_lossy().into_owned();
+    values.uuid = attempt.tag.to_string();
     values.engine = lane.engine(&context.program);
-    values.vitreous =
-        if lane.scheduler().is_local() { context.program.to_string_lossy().into() } else { String::new() };
-    values.launcher = launcher(lane, &resources);
-    values.set_resources(&resources);
-    values.dependency = String::new();
-    values.job_id_var = lane.scheduler().job_id_var().into();
+    // at the end of a job of this host the next one can start at once; other hosts may not be able to launch
+    let advances = scheduler.places_jobs() && place.worker.is_none();
+    values.vitreous = if advances { context.program.to_string_lossy().into() } else { String::new() };
+    values.launcher = launcher(lane, resources);
+    values.set_resources(resources);
+    values.parents = inputs::parents(project, spec);
+    values.job_id_var = scheduler.job_id_var().into();
+    values.task_id_var = scheduler.task_id_var().into();
+    values.elements = needs.elements.as_ref().map(|elements| elements.numbers.clone()).unwrap_or_default();
+    values.element_count = needs.elements.as_ref().map_or(0, |elements| elements.of);
     values.stdout.clone_from(&target.stdout);
     values.stderr.clone_from(&target.stderr);
     values.environment = environment(lane, request);
-    let script = render(&lane.template_name, &lane.template, &values)?;
-    let submit = lane.scheduler().submit(&target);
-    let warning = memory_warning(lane, &resources);
-    Ok(Plan { resources, script, target, submit, warning })
+    values.gives_gpus = scheduler.places_jobs() && (resources.gpus > 0 || !place.gpu_ids.is_empty());
+    values.gpu_ids.clone_from(&place.gpu_ids);
+    set_limits(&mut values, lane);
+    let rendered = lane.render(&values)?;
+    let site = lane.site(place.worker.as_ref(), &request.environment);
+    let submit = scheduler.submit(&site, &target);
+    let warning = memory_warning(lane, resources);
+    Ok(Plan {
+        resources: resources.clone(),
+        script: rendered.script,
+        body: rendered.body,
+        target,
+        site,
+        submit,
+        warning,
+    })
+}
+
+/// Limits that the script keeps itself, and how it goes back into the queue.
+fn set_limits(values: &mut ScriptContext, lane: &NamedLane) {
+    let scheduler = lane.scheduler();
+    let warns_itself = scheduler.signals_before_limit();
+    if !warns_itself && values.walltime_s > 0 {
+        // a short limit leaves at least half of it for work
+        values.deadline_s = values.walltime_s.saturating_sub(lane.lane.signal_s).max(values.walltime_s / 2);
+    }
+    if scheduler.places_jobs() {
+        // without a limit of the lane's, time is only estimated and nobody else waits for it
+        let is_limited = lane.lane.limits.walltime.is_some();
+        values.deadline_s = if is_limited { values.deadline_s } else { 0 };
+        values.hard_limit_s = if is_limited { values.walltime_s } else { 0 };
+        values.mem_limit_mib = if lane.lane.enforce_memory { values.mem_mib } else { 0 };
+    }
+    if lane.lane.requeue {
+        values.requeue_command = scheduler.requeue().into();
+        values.reruns_on_99 = scheduler.reruns_on_99();
+    }
 }
 
 /// The job type of a name.
@@ -102,16 +244,18 @@ fn scaled(resources: Resources, request: &Request) -> Resources {
 
 /// On a local lane threads are those of this machine, whatever the job would like.
 fn fit_cores(lane: &NamedLane, resources: Resources) -> Resources {
-    if !lane.scheduler().is_local() {
+    if lane.lane.is_cluster() {
         return resources;
     }
-    let per_rank = (lane.cores() / resources.ranks.max(1)).max(1);
+    let cores = place::hosts(lane).iter().map(|host| host.threads).max().unwrap_or(1);
+    let per_rank = (cores / resources.ranks.max(1)).max(1);
     Resources { threads: resources.threads.min(per_rank), ..resources }
 }
 
 /// A local job that is larger than this machine will swap or be killed; that is said before it starts.
 fn memory_warning(lane: &NamedLane, resources: &Resources) -> Option<String> {
-    let here = lanes::memory_mib().filter(|here| lane.scheduler().is_local() && resources.mem_mib > *here)?;
+    let here =
+        lanes::memory_mib().filter(|here| lane.lane.scheduler == "local" && resources.mem_mib > *here)?;
     Some(format!(
         "the job needs about {} MiB, and this machine has {here} MiB: it may be killed (`--mem-gib` overrides the estimate)",
         resources.mem_mib
@@ -131,35 +275,6 @@ fn environment(lane: &NamedLane, request: &Request) -> Vec<Variable> {
     let mut all = request.environment.clone();
     all.extend(lane.lane.env.clone());
     all.into_iter().map(|(name, value)| Variable { name, value }).collect()
-}
-
-/// What is known of a job's inputs: the items are those of its first input that is a table.
-pub fn input_summary(project: &Project, job_type: &dyn JobType, spec: &JobSpec) -> InputSummary {
-    let mut summary = InputSummary::default();
-    let mut items = None;
-    for slot in job_type.inputs() {
-        for from in spec.inputs.get(slot.name).into_iter().flatten() {
-            let outputs = project.job(from.job).and_then(|parent| parent.outputs()).ok().flatten();
-            let output =
-                outputs.and_then(|all| all.outputs.into_iter().find(|output| output.slot == from.slot));
-            match output {
-                Some(output) => add(&mut summary, &mut items, &output),
-                None => summary.provisional = true,
-            }
-        }
-    }
-    summary.items = items.unwrap_or(0);
-    summary
-}
-
-fn add(summary: &mut InputSummary, items: &mut Option<u64>, output: &Output) {
-    if !matches!(output.kind, Kind::Volume | Kind::Mask | Kind::Files) && items.is_none() {
-        *items = Some(output.count);
-    }
-    summary.pixel_size_a = summary.pixel_size_a.or(output.pixel_size_a);
-    summary.box_px = summary.box_px.or(output.box_px);
-    summary.frame_px = summary.frame_px.or(output.frame_px);
-    summary.frames = summary.frames.or(output.frames);
 }
 
 /// Where a job of that number and type will lie.

@@ -1,8 +1,10 @@
 //! Where commands are run. Everything else in this program only says what to run and reads what was answered.
 
-use std::io::Write;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio};
+use std::io::{Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use vitreous_schedulers::{Answer, Cmd};
 
 /// Runs commands.
@@ -29,28 +31,84 @@ pub struct ShellError {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Local;
 
+/// A command that has not answered after this time is killed: a scheduler that hangs must not hang a pass.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The code of a command that was killed for want of an answer, as of `timeout(1)`.
+pub const TIMED_OUT: i32 = 124;
+
 impl Shell for Local {
     #[allow(clippy::disallowed_methods, reason = "the one place where processes are started")]
     fn run(&self, cmd: &Cmd) -> Result<Answer, ShellError> {
         let failed = |source| ShellError { program: cmd.program.clone(), source };
         let mut child = Command::new(&cmd.program)
             .args(&cmd.args)
+            .envs(&cmd.env)
             .stdin(if cmd.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // a group of its own, so that what it started can be killed with it
+            .process_group(0)
             .spawn()
             .map_err(failed)?;
+        let (stdout, stderr) = (reader(child.stdout.take()), reader(child.stderr.take()));
         if let (Some(text), Some(mut pipe)) = (&cmd.stdin, child.stdin.take()) {
             // a command that does not read its input answers for itself
             let _ = pipe.write_all(text.as_bytes());
         }
-        let output = child.wait_with_output().map_err(failed)?;
+        let status = wait(&mut child, patience()).map_err(failed)?;
+        let text = |reader: JoinHandle<Vec<u8>>| {
+            String::from_utf8_lossy(&reader.join().unwrap_or_default()).into_owned()
+        };
+        let Some(status) = status else {
+            let words = format!("`{}` did not answer within {} s", cmd.program, patience().as_secs());
+            return Ok(Answer { code: TIMED_OUT, stdout: String::new(), stderr: words });
+        };
         Ok(Answer {
-            code: output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0)),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+            stdout: text(stdout),
+            stderr: text(stderr),
         })
     }
+}
+
+/// Reads a stream to its end beside the waiting, so that a full pipe does not stop the command.
+fn reader(stream: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut stream) = stream {
+            // what came before an error is the answer
+            let _ = stream.read_to_end(&mut bytes);
+        }
+        bytes
+    })
+}
+
+/// Waits for a command to end; `None`: it took too long and was killed, with all that it started.
+fn wait(child: &mut Child, patience: Duration) -> std::io::Result<Option<ExitStatus>> {
+    let started = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if started.elapsed() >= patience {
+            if let Some(group) = rustix::process::Pid::from_raw(child.id() as i32) {
+                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            }
+            child.wait()?;
+            return Ok(None);
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+/// [`PATIENCE`], or what `VITREOUS_COMMAND_TIMEOUT_S` says.
+#[allow(clippy::disallowed_methods, reason = "a site may have a slow scheduler")]
+fn patience() -> Duration {
+    let given = std::env::var("VITREOUS_COMMAND_TIMEOUT_S").ok().and_then(|text| text.parse().ok());
+    given.map_or(PATIENCE, Duration::from_secs)
 }
 
 /// Answers from a script, for tests: what a scheduler may say, and how it may fail.

@@ -358,6 +358,10 @@ pub trait Scheduler: Sync {
     fn reruns_on_99(&self) -> bool {
         false
     }
+    /// Its template makes it send the script USR1 ahead of the time limit; otherwise the script has a timer of its own.
+    fn signals_before_limit(&self) -> bool {
+        false
+    }
     /// It makes a job wait for others ([`Script::after`]).
     fn can_wait_for_jobs(&self) -> bool {
         true

@@ -1,13 +1,14 @@
 //! `vitreous cancel`: stops jobs, and makes sure that they have stopped.
 
-use crate::board::{Board, Judged};
+use crate::board::{Board, Judged, site_of};
 use crate::context::{Context, remark};
 use crate::failure::{Failure, Outcome};
+use crate::queue::{self, Desk, Freshness};
 use crate::tell;
 use std::time::{Duration, Instant};
 use vitreous_model::exit;
 use vitreous_project::{Cancel, JobNumber, Project, Requester, State};
-use vitreous_schedulers::{JobId, Stop};
+use vitreous_schedulers::{JobId, Site, Stop};
 
 pub const ABOUT: &str = "Stop jobs and make sure that they have stopped";
 pub const EXAMPLES: &str = "  vitreous cancel J4\n  vitreous cancel --all";
@@ -62,7 +63,7 @@ pub fn run(context: &mut Context<'_>, args: &Arguments) -> Outcome<i32> {
         mark(job)?;
     }
     stop(context, &project, &numbers, Duration::from_secs(args.grace))?;
-    let board = Board::look(&project, context.shell)?;
+    let board = Board::look_as(&project, context.shell, Freshness::Now)?;
     let mut stopped = true;
     for job in numbers.iter().filter_map(|number| board.get(*number)) {
         stopped &= job.settled;
@@ -94,7 +95,7 @@ fn stop(context: &Context<'_>, project: &Project, jobs: &[JobNumber], grace: Dur
         let started = Instant::now();
         let mut asked = Vec::new();
         loop {
-            let board = Board::look(project, context.shell)?;
+            let board = Board::look_as(project, context.shell, Freshness::Now)?;
             let going = |number: &&JobNumber| board.get(**number).is_some_and(|job| !job.settled);
             let going: Vec<&Judged> =
                 jobs.iter().filter(going).filter_map(|number| board.get(*number)).collect();
@@ -104,7 +105,7 @@ fn stop(context: &Context<'_>, project: &Project, jobs: &[JobNumber], grace: Dur
             // one that was just being launched shows its id only now
             let fresh: Vec<&Judged> =
                 going.into_iter().filter(|job| !asked.contains(&job.summary.job)).collect();
-            asked.extend(send(context, &fresh, how));
+            asked.extend(send(context, project, &fresh, how));
             if started.elapsed() >= patience {
                 break;
             }
@@ -114,27 +115,30 @@ fn stop(context: &Context<'_>, project: &Project, jobs: &[JobNumber], grace: Dur
     Ok(())
 }
 
-/// Sends the order to the jobs' schedulers; those that were reached.
-fn send(context: &Context<'_>, jobs: &[&Judged], how: Stop) -> Vec<JobNumber> {
+/// Sends the order to the jobs' schedulers, one command for each site; those that were reached.
+fn send(context: &Context<'_>, project: &Project, jobs: &[&Judged], how: Stop) -> Vec<JobNumber> {
     let mut reached = Vec::new();
-    for scheduler in vitreous_schedulers::SCHEDULERS {
-        let ids: Vec<(JobNumber, JobId)> = jobs
-            .iter()
-            .filter_map(|job| {
-                let evidence = &job.open.as_ref()?.evidence;
-                let is_its = evidence.intent.as_ref()?.scheduler == scheduler.name();
-                let id = job.recovered.clone().or(Some(JobId(evidence.submission.as_ref()?.job_id.clone())));
-                id.filter(|_| is_its).map(|id| (job.summary.job, id))
-            })
-            .collect();
-        if ids.is_empty() {
+    let mut by_site: Vec<(Site, Vec<(JobNumber, JobId)>)> = Vec::new();
+    for job in jobs {
+        let Some(evidence) = job.open.as_deref().map(|open| &open.evidence) else { continue };
+        let submitted = evidence.submission.as_ref().map(|submission| JobId(submission.job_id.clone()));
+        let (Some(intent), Some(id)) = (&evidence.intent, job.recovered.clone().or(submitted)) else {
             continue;
+        };
+        let site = site_of(intent);
+        match by_site.iter_mut().find(|(known, _)| *known == site) {
+            Some((_, ids)) => ids.push((job.summary.job, id)),
+            None => by_site.push((site, vec![(job.summary.job, id)])),
         }
+    }
+    for (site, ids) in by_site {
+        let Some(scheduler) = vitreous_schedulers::find(&site.scheduler) else { continue };
         let (numbers, ids): (Vec<_>, Vec<_>) = ids.into_iter().unzip();
-        match context.shell.run(&scheduler.cancel(&ids, how)) {
+        let desk = Desk::new(project, context.shell, scheduler, &site, queue::now_ns(project));
+        match desk.run(scheduler.cancel(&site, &ids, how)) {
             Ok(answer) if answer.code == 0 => reached.extend(numbers),
-            Ok(answer) => remark(format!("{}: {}", scheduler.name(), answer.stderr.trim())),
-            Err(error) => remark(error.to_string()),
+            Ok(answer) => remark(format!("{}: {}", site.label(), answer.stderr.trim())),
+            Err(trouble) => remark(trouble.to_string()),
         }
     }
     reached

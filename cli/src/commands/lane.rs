@@ -8,7 +8,7 @@ use serde_json::json;
 use uuid::Uuid;
 use vitreous_model::exit;
 use vitreous_project::Project;
-use vitreous_schedulers::{Cmd, Script, ScriptContext, quote, render};
+use vitreous_schedulers::{Cmd, Script, ScriptContext, quote};
 
 pub const ABOUT: &str = "List lanes, or check that one works";
 pub const EXAMPLES: &str = "  vitreous lane list\n  vitreous lane check local";
@@ -109,12 +109,11 @@ fn check(context: &mut Context<'_>, project: Option<&Project>, name: &str) -> Ou
 pub fn examine(context: &Context<'_>, lane: &NamedLane) -> Vec<Finding> {
     let file = lane.path.as_ref().map_or("built in".to_string(), |path| path.display().to_string());
     let mut findings = vec![Finding::new("file", Ok(format!("{file}, scheduler {}", lane.lane.scheduler)))];
-    let rendered =
-        render::render(&lane.template_name, &lane.template, &ScriptContext::example(lane.context()));
+    let rendered = lane.render(&ScriptContext::example(lane.context(&Default::default())));
     let template = rendered.as_ref().map(|_| lane.template_name.clone()).map_err(ToString::to_string);
     findings.push(Finding::new("template", template));
-    if let Ok(script) = rendered {
-        findings.push(Finding::new("script", try_script(context, lane, &script)));
+    if let Ok(rendered) = rendered {
+        findings.push(Finding::new("script", try_script(context, lane, &rendered.script)));
     }
     findings.push(Finding::new("engine", engine_version(context, lane)));
     findings
@@ -127,17 +126,19 @@ fn try_script(context: &Context<'_>, lane: &NamedLane, text: &str) -> Result<Str
     let file = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let script = Script {
         path: file("submit.sh"),
+        folder: folder.to_string_lossy().into_owned(),
         name: "vitreous-lane-check".into(),
         tag: Uuid::new_v4(),
         stdout: file("stdout"),
         stderr: file("stderr"),
-        resources: Default::default(),
+        ..Script::default()
     };
+    let site = lane.site(None, &context.environment);
     let written = vitreous_project::atomic::write(folder.join("submit.sh").as_path(), text.as_bytes());
-    let result = match (written, lane.scheduler().test_only(&script)) {
+    let result = match (written, lane.scheduler().test_only(&site, &script)) {
         (Err(error), _) => Err(error.to_string()),
         (Ok(()), None) => Ok("the scheduler offers no trial".into()),
-        (Ok(()), Some(cmd)) => answer_of(context, &cmd).map(|_| {
+        (Ok(()), Some(cmd)) => answer_of(context, &site.command(cmd.clone())).map(|_| {
             let words = cmd.words();
             format!("accepted by `{} …`", quote::command_line(words.iter().take(2).map(String::as_str)))
         }),

@@ -2,7 +2,8 @@
 
 use crate::context::{Context, remark};
 use crate::failure::{Failure, Outcome};
-use crate::{follow, lanes, make, pass, plan, tell};
+use crate::place::{Place, Room};
+use crate::{follow, inputs, lanes, make, pass, plan, tell};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -57,6 +58,8 @@ fn launch_flags() -> Vec<Arg> {
         flag("walltime", "TIME", "Time limit: seconds, 12:00:00 or 2-00:00:00 [default: the job's formula]"),
         flag("retry", "N", "Run again so often when it fails for want of luck, memory or time")
             .value_parser(clap::value_parser!(u32)),
+        flag("var", "NAME=VALUE", "A value for the lane's template, before the lane's own")
+            .action(ArgAction::Append),
         switch("after", "Queue it behind inputs that are not done yet"),
         switch("hold", "Only make it; `vitreous retry` launches it"),
         switch("wait", "Stay until it has ended"),
@@ -125,6 +128,10 @@ fn wish(job_type: &dyn JobType, matches: &ArgMatches) -> Outcome<make::Wish> {
         _ => Default::default(),
     };
     let inputs = vitreous_jobs::command::inputs(job_type, matches);
+    let vars = matches.get_many::<String>("launch:var").into_iter().flatten();
+    let vars = inputs::variables(vars).map_err(|text| {
+        Failure::usage(format!("--var: `{text}` is no variable")).hint("write `--var NAME=VALUE`")
+    })?;
     Ok(make::Wish {
         job_type: job_type.name().into(),
         title: text("title").unwrap_or_default(),
@@ -132,6 +139,7 @@ fn wish(job_type: &dyn JobType, matches: &ArgMatches) -> Outcome<make::Wish> {
         from: matches.get_many::<String>("launch:from").map(|all| all.cloned().collect()).unwrap_or_default(),
         params,
         lane: text("lane"),
+        vars,
         resources: ResourceOverrides {
             ranks: number("ranks"),
             threads: number("threads"),
@@ -176,12 +184,16 @@ fn dry_run(context: &mut Context<'_>, project: &Project, new: NewJob) -> Outcome
         params: new.params,
         lane: new.lane,
         resources: new.resources,
+        vars: new.vars,
         retry: new.retry,
         fingerprint: new.fingerprint,
     };
     let folder = plan::future_folder(project, &spec);
     let request = make::request(context, "");
-    let plan = plan::prepare(context, project, &lane, (&spec, &folder), (1, &request), Uuid::nil())?;
+    let attempt = plan::Attempt::first(&spec, &folder, &request);
+    let needs = plan::needs(project, &lane, &attempt)?;
+    let place = Room::default().find(&lane, &needs.resources).unwrap_or_else(Place::anywhere);
+    let plan = plan::prepare(context, project, &lane, &attempt, &needs, &place)?;
     if let Some(warning) = &plan.warning {
         remark(format!("warning: {warning}"));
     }

@@ -3,9 +3,9 @@
 use crate::board::{Board, Judged};
 use crate::context::Context;
 use crate::failure::Outcome;
+use crate::place::Place;
 use crate::{lanes, plan, tell};
 use serde_json::json;
-use uuid::Uuid;
 use vitreous_model::exit;
 use vitreous_project::{JobDir, JobNumber, Project, Reason, Request, Requester, State};
 
@@ -89,10 +89,12 @@ fn waiting_for_a_slot(
     let spec = job.spec();
     let request = Request::new(Requester::User, "");
     let prepared = lanes::find(context, Some(project), &spec.lane).and_then(|lane| {
-        let plan = plan::prepare(context, project, &lane, (spec, job.path()), (1, &request), Uuid::nil())?;
-        Ok((lane, plan))
+        let attempt = plan::Attempt::first(spec, job.path(), &request);
+        let needs = plan::needs(project, &lane, &attempt)?;
+        plan::prepare(context, project, &lane, &attempt, &needs, &Place::anywhere())?;
+        Ok((lane, needs))
     });
-    let (lane, plan) = match prepared {
+    let (lane, needs) = match prepared {
         Ok(prepared) => prepared,
         Err(failure) => {
             return (format!("cannot be launched: {:#}", failure.error), failure.hints.join("; "));
@@ -114,7 +116,7 @@ fn waiting_for_a_slot(
         judged.summary.lane,
         lane.slots(),
         lane.cores(),
-        plan.resources.threads * plan.resources.ranks,
+        needs.resources.threads * needs.resources.ranks,
         taken.join(", ")
     );
     (sentence, "more `slots` or `limits.threads` in the lane's file let more jobs run at once".into())

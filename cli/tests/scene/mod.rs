@@ -130,6 +130,7 @@ mv "$job/outputs.tmp" "$job/outputs.json"
                 params: [("movies".to_string(), serde_json::json!("../raw/*.tif"))].into_iter().collect(),
                 lane: "local".into(),
                 resources: Default::default(),
+                vars: Default::default(),
                 retry: Default::default(),
                 fingerprint: String::new(),
             };

@@ -15,5 +15,7 @@ pub const INTERNAL: i32 = 70;
 /// The scheduler has started this job a second time while this process still lived; the later start goes on, and this
 /// one has stopped without writing anything more (`EX_TEMPFAIL` of sysexits.h).
 pub const SUPERSEDED: i32 = 75;
+/// An input was not there when the job's turn came; written by the submission script, never by a program.
+pub const NOT_READY: i32 = 96;
 /// Checkpoint written, run me again (Grid Engine's own rerun code).
 pub const REQUEUE: i32 = 99;

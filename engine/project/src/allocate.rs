@@ -30,6 +30,8 @@ pub struct NewJob {
     pub resources: ResourceOverrides,
     /// When to run again.
     pub retry: RetryPolicy,
+    /// Values for the site's own variables in the lane's template.
+    pub vars: BTreeMap<String, Value>,
     /// See [`JobSpec::fingerprint`].
     pub fingerprint: String,
 }
@@ -55,6 +57,7 @@ impl Project {
             params: new.params,
             lane: new.lane,
             resources: new.resources,
+            vars: new.vars,
             retry: new.retry,
             fingerprint: new.fingerprint,
         };
@@ -115,6 +118,7 @@ pub(crate) mod tests {
             lane: "local".into(),
             resources: ResourceOverrides::default(),
             retry: RetryPolicy::default(),
+            vars: BTreeMap::new(),
             fingerprint: String::new(),
         }
     }

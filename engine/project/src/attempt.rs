@@ -5,8 +5,11 @@ use crate::error::ProjectError;
 use crate::events::{self, EventReader, EventWriter, Progress};
 use crate::job::Effective;
 use crate::process::ProcessId;
+use crate::state::Reason;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 use vitreous_model::event::Event;
@@ -22,8 +25,10 @@ pub enum Requester {
     Policy,
     /// The engine left a checkpoint and asked to go on.
     Requeue,
-    /// A launch was cut short; nothing had started.
+    /// A launch was cut short and nothing had started, or a job it was queued behind had to be run again.
     Recovery,
+    /// A job whose outputs it takes, or the folder it watches, has more than when it ran.
+    Growth,
 }
 
 /// `request-NN.json`: attempt NN is wanted. Created once; its existence is the claim to be launched.
@@ -44,6 +49,9 @@ pub struct Request {
     /// Wall time is multiplied by this.
     #[serde(default = "one")]
     pub time_factor: f64,
+    /// Hosts on which it came to grief.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub avoid: Vec<String>,
     /// The environment the job needs (`PATH`, `LD_LIBRARY_PATH`), because cron has none.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
@@ -63,6 +71,7 @@ impl Request {
             why: why.into(),
             mem_factor: 1.0,
             time_factor: 1.0,
+            avoid: Vec::new(),
             environment: BTreeMap::new(),
         }
     }
@@ -86,6 +95,15 @@ impl Cancel {
     }
 }
 
+/// The elements of its items that an attempt does as an array.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Elements {
+    /// Their numbers, from 1; task 1 of the array does the first of them.
+    pub numbers: Vec<u32>,
+    /// How many elements the items are divided into.
+    pub of: u32,
+}
+
 /// `intent.json`: somebody is about to launch this attempt. Created once, before the launch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Intent {
@@ -103,6 +121,49 @@ pub struct Intent {
     pub scheduler: String,
     /// What is asked of the machine.
     pub resources: Resources,
+    /// Where and how the scheduler is spoken to, in the words of the schedulers' crate.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub site: Value,
+    /// A scheduler decides where it runs, and knows more about its end than its exit record.
+    #[serde(default)]
+    pub is_cluster: bool,
+    /// It is an array.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elements: Option<Elements>,
+    /// It was submitted behind jobs that were not done yet.
+    #[serde(default)]
+    pub is_chained: bool,
+    /// How long absence is tolerated before it is a verdict, seconds.
+    #[serde(default)]
+    pub grace_s: f64,
+    /// Least time between two questions to the scheduler, seconds.
+    #[serde(default)]
+    pub poll_s: f64,
+    /// GPUs it was given, by their numbers on the host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpu_ids: Vec<u32>,
+}
+
+impl Intent {
+    /// Of this process, now, for a plain job.
+    pub fn new(uuid: Uuid, lane: &str, scheduler: &str) -> Self {
+        Self {
+            schema: vitreous_model::SCHEMA,
+            uuid,
+            unix_s: crate::clock::unix_s(),
+            author: ProcessId::current(),
+            lane: lane.into(),
+            scheduler: scheduler.into(),
+            resources: Resources::default(),
+            site: Value::Null,
+            is_cluster: false,
+            elements: None,
+            is_chained: false,
+            grace_s: 0.0,
+            poll_s: 0.0,
+            gpu_ids: Vec::new(),
+        }
+    }
 }
 
 /// `submission.json`: the scheduler has taken it.
@@ -118,6 +179,12 @@ pub struct Submission {
     pub unix_s: f64,
     /// Host where it was submitted.
     pub host: String,
+    /// The cluster's own name; empty: it has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cluster: String,
+    /// The project's folder at that moment, absolute: a copy of the project elsewhere does not follow the job.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub project_dir: String,
     /// The command that submitted it.
     pub command: Vec<String>,
     /// Found again after its launch was cut short.
@@ -125,7 +192,8 @@ pub struct Submission {
     pub recovered: bool,
 }
 
-/// `refused.json`: the scheduler did not take it; nothing has started and nothing will.
+/// `refused.json`: the scheduler did not take it; nothing has started and nothing will. Or `unclear.json`: its answer
+/// does not say whether it took it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Refusal {
     /// Version of the layout.
@@ -138,13 +206,41 @@ pub struct Refusal {
     pub message: String,
 }
 
-/// `exit.json`: how the script ended, written by its trap. Absent after SIGKILL, which is normal.
+/// `ended.json`: what the scheduler said of a job that it knew to have ended, written down before it forgets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Version of the layout.
+    pub schema: u32,
+    /// The attempt.
+    pub uuid: Uuid,
+    /// When, for people.
+    pub unix_s: f64,
+    /// Why it ended; `None`: well.
+    pub reason: Option<Reason>,
+    /// In the scheduler's words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub words: String,
+    /// Where it ran; empty: not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub host: String,
+    /// It was not known any more, and nobody could say how it ended.
+    #[serde(default)]
+    pub is_gone: bool,
+    /// Of an array: why elements ended that left no record.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub elements: BTreeMap<u32, Reason>,
+}
+
+/// `exit.json`: how the script ended, written by its trap. Absent after SIGKILL, which is normal.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Exit {
     /// Version of the layout.
     pub schema: u32,
     /// The attempt.
     pub uuid: Uuid,
+    /// Number of the start within the attempt, from 1: a scheduler may start the same job again.
+    #[serde(default)]
+    pub run: u32,
     /// Exit code of the engine as the shell saw it.
     pub code: i32,
     /// The signal that killed the engine.
@@ -153,6 +249,12 @@ pub struct Exit {
     /// The kernel killed a process of this job's group for memory.
     #[serde(default)]
     pub out_of_memory: bool,
+    /// Its script ended it at its time limit.
+    #[serde(default)]
+    pub timeout: bool,
+    /// The last signal the script was sent, `TERM` or `USR1`; empty: none.
+    #[serde(default)]
+    pub told: String,
     /// Where it ran.
     pub host: String,
     /// Start, seconds since 1970 on that host.
@@ -259,17 +361,95 @@ impl AttemptDir {
         atomic::read_json(&self.file("refused.json"))
     }
 
-    /// `exit.json`.
+    /// Writes `unclear.json`.
+    ///
+    /// # Errors
+    /// [`ProjectError::Io`].
+    pub fn write_unclear(&self, refusal: &Refusal) -> Result<(), ProjectError> {
+        atomic::write_json(&self.file("unclear.json"), refusal)
+    }
+
+    /// `unclear.json`.
+    ///
+    /// # Errors
+    /// As [`atomic::read_json`].
+    pub fn unclear(&self) -> Result<Option<Refusal>, ProjectError> {
+        atomic::read_json(&self.file("unclear.json"))
+    }
+
+    /// How long ago the intent was written, by the file server's clock, ns; 0: there is none.
+    pub fn intent_age_ns(&self, now_ns: i64) -> i64 {
+        let modified = std::fs::metadata(self.file("intent.json")).ok();
+        modified.map_or(0, |meta| now_ns - (meta.mtime() * 1_000_000_000 + meta.mtime_nsec()))
+    }
+
+    /// Takes the intent back, because it is certain that nothing was submitted: the attempt can be launched anew.
+    ///
+    /// # Errors
+    /// [`ProjectError::Io`].
+    pub fn withdraw_intent(&self, uuid: Uuid) -> Result<(), ProjectError> {
+        let from = self.file("intent.json");
+        let to = self.file(&format!("intent-withdrawn-{uuid}.json"));
+        std::fs::rename(&from, to).map_err(ProjectError::io("move", from))
+    }
+
+    /// Writes `ended.json`.
+    ///
+    /// # Errors
+    /// [`ProjectError::Io`].
+    pub fn write_verdict(&self, verdict: &Verdict) -> Result<(), ProjectError> {
+        atomic::write_json(&self.file("ended.json"), verdict)
+    }
+
+    /// `ended.json`.
+    ///
+    /// # Errors
+    /// As [`atomic::read_json`].
+    pub fn verdict(&self) -> Result<Option<Verdict>, ProjectError> {
+        atomic::read_json(&self.file("ended.json"))
+    }
+
+    /// `exit.json`; of an array: written by the task that collected what all did.
     ///
     /// # Errors
     /// As [`atomic::read_json`].
     pub fn exit(&self) -> Result<Option<Exit>, ProjectError> {
-        atomic::read_json(&self.file("exit.json"))
+        self.exit_of("exit.json", "claim")
     }
 
-    /// Whether the script has begun to run.
-    pub fn is_claimed(&self) -> bool {
-        self.file("claim").is_dir()
+    /// `exit-E.json`: how an element of an array ended.
+    ///
+    /// # Errors
+    /// As [`atomic::read_json`].
+    pub fn element_exit(&self, element: u32) -> Result<Option<Exit>, ProjectError> {
+        self.exit_of(&format!("exit-{element}.json"), &format!("claim-{element}"))
+    }
+
+    /// A record, unless its job has been started again since: a late record of a start that was given up for lost does
+    /// not count.
+    fn exit_of(&self, record: &str, claim: &str) -> Result<Option<Exit>, ProjectError> {
+        let exit: Option<Exit> = atomic::read_json(&self.file(record))?;
+        Ok(exit.filter(|exit| !self.file(&format!("{claim}/run-{}", exit.run + 1)).is_dir() || exit.run == 0))
+    }
+
+    /// Whether the script has begun to run; of an array: any of its tasks.
+    pub fn is_claimed(&self, elements: Option<&Elements>) -> bool {
+        match elements {
+            None => self.file("claim/owner").is_file(),
+            Some(elements) => {
+                elements.numbers.iter().any(|element| self.file(&format!("claim-{element}/owner")).is_file())
+            }
+        }
+    }
+
+    /// The scheduler's id that the running script knows of itself.
+    pub fn claimed_by(&self, elements: Option<&Elements>) -> Option<String> {
+        let claims: Vec<String> = match elements {
+            None => vec!["claim/owner".into()],
+            Some(elements) => elements.numbers.iter().map(|e| format!("claim-{e}/owner")).collect(),
+        };
+        let owner = claims.iter().find_map(|claim| atomic::read(&self.file(claim)).ok().flatten())?;
+        Some(owner.trim().to_string()).filter(|owner| !owner.is_empty())
     }
 
     /// Writes what rank `rank` used, of slice `slice` if the job is done in slices: `usage-RANK.json` or

@@ -10,7 +10,7 @@ use crate::error::ProjectError;
 use crate::job::JobDir;
 use crate::names::JobNumber;
 use crate::project::Project;
-use crate::state::{Evidence, Status};
+use crate::state::{Evidence, Reason, Status};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -173,9 +173,14 @@ impl Survey {
 
     /// Notes how an open job was judged, if that can be kept.
     pub fn note(&mut self, job: &OpenJob, status: &Status) {
-        let for_good =
-            job.evidence.exit.is_some() || (job.evidence.attempt > 0 && job.evidence.intent.is_none());
-        let goes_on = status.reason == Some(crate::Reason::Requeue);
+        let evidence = &job.evidence;
+        let has_ended =
+            (evidence.exit.is_some() || evidence.verdict.is_some()) && !evidence.needs_scheduler();
+        let for_good = has_ended || (evidence.attempt > 0 && evidence.intent.is_none());
+        let goes_on = matches!(
+            status.reason,
+            Some(Reason::Requeue | Reason::Uncollected | Reason::Dependency(_) | Reason::LaunchCutShort)
+        );
         if !for_good || !status.state.is_final() || goes_on || job.mtime_ns + STILL_NS > self.server_ns {
             return;
         }
@@ -233,7 +238,7 @@ fn mtime_ns(path: &Path) -> Option<i64> {
 }
 
 /// The file server's clock: the time it stamps on a file that is written now.
-fn server_ns(project: &Project) -> i64 {
+pub fn server_ns(project: &Project) -> i64 {
     let path = project.cache_file("clock");
     match std::fs::File::create(&path).and_then(|mut file| std::io::Write::write_all(&mut file, b".")) {
         Ok(()) => mtime_ns(&path).unwrap_or(0),
@@ -247,7 +252,6 @@ mod tests {
     use super::*;
     use crate::allocate::tests::new_job;
     use crate::attempt::{Exit, Intent, Request, Requester};
-    use crate::process::ProcessId;
     use crate::project::{Microscope, ProjectFile};
     use crate::state::{Seen, State};
     use uuid::Uuid;
@@ -257,27 +261,10 @@ mod tests {
         let attempt = job.attempt(1);
         attempt.create().unwrap();
         let uuid = Uuid::new_v4();
-        let intent = Intent {
-            schema: 1,
-            uuid,
-            unix_s: 0.0,
-            author: ProcessId::current(),
-            lane: "local".into(),
-            scheduler: "local".into(),
-            resources: Default::default(),
-        };
+        let intent = Intent::new(uuid, "local", "local");
         assert!(attempt.write_intent(&intent).unwrap());
         assert!(!attempt.write_intent(&intent).unwrap(), "an attempt is launched once");
-        let exit = Exit {
-            schema: 1,
-            uuid,
-            code: 1,
-            signal: None,
-            out_of_memory: false,
-            host: "h".into(),
-            start_unix_s: 1.0,
-            end_unix_s: 2.0,
-        };
+        let exit = Exit { schema: 1, uuid, run: 1, host: "h".into(), end_unix_s: 1.0, ..Exit::default() };
         atomic::write_json(&attempt.file("exit.json"), &exit).unwrap();
         job
     }

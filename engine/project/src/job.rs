@@ -109,6 +109,9 @@ pub struct JobSpec {
     /// Resources the user insists on.
     #[serde(default, skip_serializing_if = "ResourceOverrides::is_empty")]
     pub resources: ResourceOverrides,
+    /// Values for the site's own variables in the lane's template.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vars: BTreeMap<String, Value>,
     /// When to run again.
     #[serde(default)]
     pub retry: RetryPolicy,

@@ -38,11 +38,15 @@ struct Sighting {
     since_unix_s: f64,
 }
 
+/// Between two signs of life lies at least so much time.
+const BEAT_PAUSE: Duration = Duration::from_secs(2);
+
 /// A lock that is held; released when dropped.
 #[derive(Debug)]
 pub struct Lease {
     generation: PathBuf,
     owner: Owner,
+    beaten: Instant,
 }
 
 impl Lease {
@@ -65,8 +69,12 @@ impl Lease {
         }
     }
 
-    /// Shows other hosts that the holder lives. To be called between steps of long work.
-    pub fn beat(&mut self) {
+    /// Shows other hosts, every few seconds, that the holder lives. To be called between steps of long work.
+    pub fn beat_if_due(&mut self) {
+        if self.beaten.elapsed() < BEAT_PAUSE {
+            return;
+        }
+        self.beaten = Instant::now();
         self.owner.beat += 1;
         if let Err(error) = atomic::write_json(&self.generation.join("owner.json"), &self.owner) {
             log::debug!("lock {}: {error}", self.generation.display());
@@ -100,7 +108,7 @@ fn try_acquire(lock: &Path) -> Result<Result<Lease, ProcessId>, ProjectError> {
         remove(&prepared);
         return Ok(Err(me));
     }
-    let lease = Lease { generation, owner };
+    let lease = Lease { generation, owner, beaten: Instant::now() };
     // our listing may have been old: whoever holds a higher generation was here first
     if generations(lock)?.last() != Some(&mine) {
         return Ok(Err(me));

@@ -52,7 +52,9 @@ pub mod retry;
 pub mod state;
 
 pub use allocate::NewJob;
-pub use attempt::{AttemptDir, Cancel, Exit, Intent, Refusal, Request, Requester, Submission, Usage};
+pub use attempt::{
+    AttemptDir, Cancel, Elements, Exit, Intent, Refusal, Request, Requester, Submission, Usage, Verdict,
+};
 pub use error::ProjectError;
 pub use events::EventWriter;
 pub use events::Progress;

@@ -36,7 +36,7 @@ pub fn next_request(
             Some(Requester::Policy) => tried.by_policy += 1,
             Some(Requester::Requeue) => tried.requeues += 1,
             Some(Requester::Recovery) => tried.recoveries += 1,
-            Some(Requester::User) | None => break,
+            Some(Requester::User | Requester::Growth) | None => break,
         }
     }
     Ok(decide(&job.spec().retry, evidence, status, tried))
@@ -47,12 +47,16 @@ fn decide(policy: &RetryPolicy, evidence: &Evidence, status: &Status, tried: Tri
     let again = |by, why: String| Request {
         mem_factor: last.mem_factor,
         time_factor: last.time_factor,
+        avoid: last.avoid.clone(),
         environment: last.environment.clone(),
         ..Request::new(by, why)
     };
     let kind = match (&status.reason, status.state) {
         (Some(Reason::Requeue), _) if tried.requeues < MOST_REQUEUES => {
             return Some(again(Requester::Requeue, "goes on from its checkpoint".into()));
+        }
+        (Some(Reason::Uncollected), _) if tried.requeues < MOST_REQUEUES => {
+            return Some(again(Requester::Requeue, "collects what its elements made".into()));
         }
         (Some(Reason::LaunchCutShort), _) if tried.recoveries < MOST_RECOVERIES => {
             return Some(again(Requester::Recovery, "its launch was cut short".into()));
