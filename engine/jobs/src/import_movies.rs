@@ -38,6 +38,13 @@ parameters! {
         pub optics_group: String = "opticsGroup1".into();
         /// The largest fraction of movies that may be unfit before the job fails.
         pub max_bad_fraction: f64 = 0.5;
+        /// Follow a running microscope: movies still being written are left for later, none at all is no failure, and
+        /// a further attempt takes in what has come since.
+        pub watch: bool = false;
+        /// With watch: a file that changed within this time is still being written.
+        pub settle_s: f64 = 60.0, unit "s";
+        /// With watch: watching ends when no new movie has come for this time.
+        pub watch_idle_h: f64 = 12.0, unit "h";
     }
 }
 
@@ -65,6 +72,13 @@ impl Validate for ImportMovies {
             "must not be negative",
         )?;
         microscope::check_fraction("max_bad_fraction", self.max_bad_fraction)?;
+        BadParam::unless(
+            self.settle_s >= 0.0 && self.settle_s.is_finite(),
+            "settle_s",
+            self.settle_s,
+            "must not be negative",
+        )?;
+        BadParam::unless(self.watch_idle_h > 0.0, "watch_idle_h", self.watch_idle_h, "must be positive")?;
         microscope::check(self.pixel_size, self.voltage, self.cs, self.amplitude_contrast)
     }
 

@@ -108,6 +108,8 @@ fn impossible_parameters_are_refused() {
     for (name, key, params) in [
         ("import-movies", "dose_per_frame", json!({"movies": "a", "dose_per_frame": -1.0})),
         ("import-movies", "movies", json!({})),
+        ("import-movies", "settle_s", json!({"movies": "a", "settle_s": -1.0})),
+        ("import-movies", "watch_idle_h", json!({"movies": "a", "watch_idle_h": 0.0})),
         ("correct-motion", "binning", json!({"binning": 0.5})),
         ("correct-motion", "last_frame", json!({"first_frame": 5, "last_frame": 4})),
         ("estimate-ctf", "min_resolution", json!({"min_resolution": 3.0})),

@@ -44,10 +44,11 @@ pub fn make(
     report.number("bad_pixels", "Bad pixels replaced, median", median(|d| d.bad_pixels[0] as f64), "");
     report.skipped = skipped;
     notes(&mut report, params);
-    for (exposure, result) in set.exposures.iter().zip(done).take(SHOWN) {
-        report.figures.push(micrograph_figure(ctx, &exposure.name, result)?);
-        report.figures.push(track_figure(&exposure.name, result));
-        report.figures.push(spectrum_figure(&exposure.name, result));
+    for index in shown(done) {
+        let (name, result) = (&set.exposures[index].name, &done[index]);
+        report.figures.push(micrograph_figure(ctx, name, result)?);
+        report.figures.push(track_figure(name, result));
+        report.figures.push(spectrum_figure(name, result));
     }
     if done.len() > 1 {
         report.figures.push(overview(done));
@@ -55,6 +56,16 @@ pub fn make(
     let records = set.exposures.iter().zip(done).map(|(exposure, result)| record(&exposure.name, result));
     report.data.insert("exposures".into(), records.collect());
     Ok(report)
+}
+
+/// Indices of the movies that are shown. Tracks of patches are kept of the movies that came first when they were done;
+/// where the list has grown or been sorted since, these are shown, and others fill up.
+fn shown(done: &[Done]) -> Vec<usize> {
+    let (tracked, others): (Vec<usize>, Vec<usize>) =
+        (0..done.len()).partition(|index| !done[*index].patches.is_empty());
+    let mut shown: Vec<usize> = tracked.into_iter().chain(others).take(SHOWN).collect();
+    shown.sort_unstable();
+    shown
 }
 
 fn notes(report: &mut Report, params: &CorrectMotion) {
@@ -74,7 +85,7 @@ fn notes(report: &mut Report, params: &CorrectMotion) {
 
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn field_of(done: &Done) -> MotionField {

@@ -3,7 +3,7 @@
 use crate::{Ctx, StageError};
 use ndarray::Array2;
 use rayon::prelude::*;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use vitreous_formats::{FormatError, FrameSource, ImageHeader, open_image};
 use vitreous_model::event::EventKind;
@@ -34,6 +34,25 @@ pub fn find(
     pattern: &Path,
     except: Option<&Path>,
 ) -> Result<Vec<PathBuf>, StageError> {
+    let files = find_any(ctx, key, pattern, except)?;
+    if files.is_empty() {
+        let hint =
+            format!("relative patterns count from {}; quote them in the shell", ctx.project_dir.display());
+        return Err(BadParam::new(key, pattern.to_string_lossy(), "matches no file").hint(hint).into());
+    }
+    Ok(files)
+}
+
+/// The same where it is no failure that there are none yet.
+///
+/// # Errors
+/// A pattern that is broken or names a folder.
+pub fn find_any(
+    ctx: &Ctx<'_>,
+    key: &str,
+    pattern: &Path,
+    except: Option<&Path>,
+) -> Result<Vec<PathBuf>, StageError> {
     let given = pattern.to_string_lossy().into_owned();
     let literal = ctx.resolve(&given);
     if literal.is_file() {
@@ -51,12 +70,8 @@ pub fn find(
         .filter(|path| path.is_file() && !is_excepted(path))
         .collect();
     files.sort();
-    if files.is_empty() {
-        let hint = if literal.is_dir() {
-            format!("it is a folder: name the files in it, e.g. '{given}/*.tif'")
-        } else {
-            format!("relative patterns count from {}; quote them in the shell", ctx.project_dir.display())
-        };
+    if files.is_empty() && literal.is_dir() {
+        let hint = format!("it is a folder: name the files in it, e.g. '{given}/*.tif'");
         return Err(BadParam::new(key, given, "matches no file").hint(hint).into());
     }
     Ok(files)
@@ -67,20 +82,23 @@ pub fn table_path(ctx: &Ctx<'_>, path: &Path) -> String {
     path.strip_prefix(&ctx.project_dir).unwrap_or(path).to_string_lossy().into_owned()
 }
 
-/// A unique name for each file: its stem; where that is taken, with its folder's name before it or a number after it.
-pub fn unique_names(files: &[PathBuf]) -> Vec<String> {
+/// A unique name for each file: the one it is known by, else its stem; where that is taken, with its folder's name before
+/// it or a number after it. Known names stay taken, whether their files are in the list or not.
+pub fn unique_names(files: &[PathBuf], known: &HashMap<PathBuf, String>) -> Vec<String> {
     let text =
         |part: Option<&std::ffi::OsStr>| part.map(|p| p.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut taken = HashSet::new();
+    let mut taken: HashSet<String> = known.values().cloned().collect();
     let mut names = Vec::with_capacity(files.len());
     for file in files {
         let stem = text(file.file_stem());
         let folder = text(file.parent().and_then(Path::file_name));
-        let name = std::iter::once(stem.clone())
-            .chain(std::iter::once(format!("{folder}-{stem}")))
-            .chain((2..).map(|number| format!("{stem}-{number}")))
-            .find(|name| !taken.contains(name))
-            .expect("numbers should not run out");
+        let name = known.get(file).cloned().unwrap_or_else(|| {
+            std::iter::once(stem.clone())
+                .chain(std::iter::once(format!("{folder}-{stem}")))
+                .chain((2..).map(|number| format!("{stem}-{number}")))
+                .find(|name| !taken.contains(name))
+                .expect("numbers should not run out")
+        });
         taken.insert(name.clone());
         names.push(name);
     }
@@ -121,14 +139,11 @@ pub fn most_common<T: PartialEq + Clone>(values: impl IntoIterator<Item = T>) ->
     counts.into_iter().find(|(_, count)| *count == most).map(|(value, _)| value)
 }
 
-/// The pixel size in Å, as given or as the headers agree.
+/// The pixel size in Å, as given or as the `stated` ones of the headers agree.
 ///
 /// # Errors
 /// None given, and headers that say nothing, disagree, or say 1, which most programs write when they do not know.
-pub fn pixel_size<'a>(
-    given: Option<f64>,
-    headers: impl Iterator<Item = &'a ImageHeader>,
-) -> Result<f64, StageError> {
+pub fn pixel_size(given: Option<f64>, mut stated: impl Iterator<Item = f64>) -> Result<f64, StageError> {
     if let Some(given) = given {
         return Ok(given);
     }
@@ -137,7 +152,6 @@ pub fn pixel_size<'a>(
             .hint("give --pixel-size, or set the project's in vitreous.yaml")
             .into()
     };
-    let mut stated = headers.filter_map(|header| header.pixel_size_a);
     let Some(first) = stated.next() else {
         return Err(required("is not in the files' headers either".into()));
     };

@@ -1,16 +1,19 @@
 use super::*;
 use vitreous_compute::comm::Solo;
 use vitreous_compute::device::Cpu;
-use vitreous_formats::samples::SampleType;
-
-fn header(pixel_size_a: Option<f64>) -> ImageHeader {
-    ImageHeader { width: 4, height: 4, frames: 1, sample: SampleType::Float32, pixel_size_a }
-}
 
 #[test]
 fn names_are_stems_made_unique() {
     let files = ["/a/x.mrc", "/b/x.mrc", "/c/b/x.tif", "/d/b/x.tif", "/a/y.mrc"].map(PathBuf::from);
-    assert_eq!(unique_names(&files), ["x", "b-x", "x-2", "x-3", "y"]);
+    assert_eq!(unique_names(&files, &HashMap::new()), ["x", "b-x", "x-2", "x-3", "y"]);
+}
+
+#[test]
+fn known_names_stay_when_files_come_before_them_in_the_order() {
+    let files = ["/a/x.mrc", "/b/x.mrc", "/c/y.mrc"].map(PathBuf::from);
+    let known = [(&files[1], "x"), (&PathBuf::from("/gone/y.mrc"), "y")];
+    let known = known.map(|(file, name)| (file.clone(), name.to_string())).into_iter().collect();
+    assert_eq!(unique_names(&files, &known), ["a-x", "x", "c-y"]);
 }
 
 #[test]
@@ -23,8 +26,7 @@ fn the_most_common_value_wins_and_the_first_of_equals() {
 #[test]
 fn pixel_sizes_come_from_parameters_then_headers() {
     let from = |given, stated: &[Option<f64>]| {
-        let headers: Vec<_> = stated.iter().map(|&s| header(s)).collect();
-        pixel_size(given, headers.iter()).map_err(|e| e.to_string())
+        pixel_size(given, stated.iter().flatten().copied()).map_err(|e| e.to_string())
     };
     assert_eq!(from(Some(0.7), &[Some(1.2)]), Ok(0.7));
     assert_eq!(from(None, &[None, Some(1.2), Some(1.2001)]), Ok(1.2));
@@ -64,6 +66,8 @@ fn patterns_count_from_the_project_whatever_its_name() {
     let error = find(&ctx, "movies", Path::new("raw"), None).unwrap_err();
     assert!(error.to_string().contains("matches no file") && error.hint().contains("raw/*.tif"));
     assert!(find(&ctx, "movies", Path::new("raw/*.eer"), None).is_err());
+    assert!(find_any(&ctx, "movies", Path::new("raw/*.eer"), None).unwrap().is_empty());
+    assert!(find_any(&ctx, "movies", Path::new("raw"), None).is_err());
     assert!(
         find(&ctx, "movies", Path::new("raw/[.mrc"), None).unwrap_err().to_string().contains("is no pattern")
     );

@@ -58,7 +58,7 @@ pub fn make(
     if elsewhere > 0 {
         report.notes.push(format!("{elsewhere} picks lie on micrographs that were left out or not given."));
     }
-    if set.particles.iter().all(|particle| particle.ctf.is_none()) {
+    if !set.particles.is_empty() && set.particles.iter().all(|particle| particle.ctf.is_none()) {
         report.notes.push(
             "The micrographs have no CTF: run estimate-ctf first, or no correction is possible.".into(),
         );
@@ -66,7 +66,9 @@ pub fn make(
     let pixel_size_a = set.pixel_size_a * f64::from(set.box_px) / picture_px(set) as f64;
     let images = read_spread(ctx, set, SHOWN)?;
     let title = "Particles, spread over the set, low-passed for the eye";
-    report.figures.push(map_figures::montage("particles", title, &images, SHOWN_IN_A_ROW, pixel_size_a));
+    if !images.is_empty() {
+        report.figures.push(map_figures::montage("particles", title, &images, SHOWN_IN_A_ROW, pixel_size_a));
+    }
     let images = read_spread(ctx, set, AVERAGED)?;
     if let Some(mean) = mean(&images) {
         let title = format!("Mean of {} particles", images.len());

@@ -113,6 +113,9 @@ pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     let micrographs = exposures::read(&ctx.input("micrographs")?.path)?;
     let pick_set = picks::read(&ctx.input("picks")?.path)?;
     let targets = match_picks(&micrographs, &pick_set.picks)?;
+    if targets.is_empty() {
+        return nothing_yet(ctx, &params, micrographs);
+    }
     let plan = Plan::new(&params, &targets)?;
     let settings = serde_json::to_string(&params).expect("parameters should have a JSON form");
     let items: Vec<Item> = targets
@@ -147,12 +150,7 @@ pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
             "take a smaller box",
         ));
     }
-    ctx.create_at_path(TABLE, |path| particles::write(path, &set))?;
-    ctx.output(Output {
-        pixel_size_a: Some(set.pixel_size_a),
-        box_px: Some(set.box_px),
-        ..Output::new("particles", Kind::Particles, TABLE, set.particles.len() as u64)
-    });
+    write_table(ctx, &set)?;
     let counts: Vec<report::Counts> = done
         .iter()
         .map(|(target, extracted)| report::Counts {
@@ -166,7 +164,46 @@ pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     report::make(ctx, &set, pick_set.picks.len(), &counts)
 }
 
-/// Micrographs that have picks, in their order.
+/// Writes the table and declares the output.
+fn write_table(ctx: &Ctx<'_>, set: &ParticleSet) -> Result<(), StageError> {
+    ctx.create_at_path(TABLE, |path| particles::write(path, set))?;
+    ctx.output(Output {
+        pixel_size_a: Some(set.pixel_size_a).filter(|pixel_size_a| pixel_size_a.is_finite()),
+        box_px: Some(set.box_px),
+        ..Output::new("particles", Kind::Particles, TABLE, set.particles.len() as u64)
+    });
+    Ok(())
+}
+
+/// The job where a microscope is followed that has not delivered yet: no micrographs, or no picks on them.
+fn nothing_yet(
+    ctx: &Ctx<'_>,
+    params: &ExtractParticles,
+    micrographs: ExposureSet,
+) -> Result<Report, StageError> {
+    let box_size = params.box_size.ok_or_else(|| BadParam::new("box_size", "", "is required"))?;
+    let output_size = params.output_box.unwrap_or(box_size);
+    // where a slice ends
+    for_each_item::<Extracted>(ctx, "micrographs", &[], params.max_bad_fraction, |_| {
+        Err(StageError::input("there are no micrographs with picks", ""))
+    })?;
+    if !ctx.is_root() {
+        return Ok(Report::new("Particles"));
+    }
+    let pixel_size_a = ctx.input("micrographs")?.output.pixel_size_a.unwrap_or(f64::NAN);
+    let set = ParticleSet {
+        optics: micrographs.optics,
+        box_px: output_size,
+        pixel_size_a: pixel_size_a * f64::from(box_size) / f64::from(output_size),
+        particles: Vec::new(),
+    };
+    write_table(ctx, &set)?;
+    let mut report = report::make(ctx, &set, 0, &[])?;
+    report.notes.push("There are no micrographs with picks yet: the set is empty.".into());
+    Ok(report)
+}
+
+/// Micrographs that have picks, in their order; none if there are no micrographs or no picks at all.
 fn match_picks<'a>(micrographs: &'a ExposureSet, picks: &'a [Pick]) -> Result<Vec<Target<'a>>, StageError> {
     let mut by_exposure: HashMap<&str, Vec<&Pick>> = HashMap::new();
     for pick in picks {
@@ -181,13 +218,15 @@ fn match_picks<'a>(micrographs: &'a ExposureSet, picks: &'a [Pick]) -> Result<Ve
             Some(Target { exposure, micrograph, picks })
         })
         .collect();
-    if targets.is_empty() {
-        let named = picks.first().map_or("there are none", |pick| pick.exposure.as_str());
+    if let (true, Some(pick), Some(exposure)) =
+        (targets.is_empty(), picks.first(), micrographs.exposures.first())
+    {
         return Err(StageError::input(
             format!(
-                "no pick lies on any of the {} micrographs (first pick: {named}, first micrograph: {})",
+                "no pick lies on any of the {} micrographs (first pick: {}, first micrograph: {})",
                 micrographs.exposures.len(),
-                micrographs.exposures.first().map_or("there is none", |exposure| exposure.name.as_str())
+                pick.exposure,
+                exposure.name
             ),
             "give the micrographs that the picks were made on",
         ));

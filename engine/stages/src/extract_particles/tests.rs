@@ -243,6 +243,20 @@ fn parameters_that_do_not_fit_the_inputs_are_refused() {
 }
 
 #[test]
+fn without_micrographs_or_picks_the_set_is_empty() {
+    let dir = project(1);
+    write_picks(dir.path(), &[]);
+    let (report, set) = run(dir.path(), "J3", given(json!({"output_box": 24}))).unwrap();
+    assert_eq!((set.particles.len(), set.box_px, report.get("particles")), (0, 24, Some(0.0)));
+    assert!(report.notes.iter().all(|note| !note.contains("CTF")) && report.notes.len() == 1);
+    exposures::write(&dir.path().join("micrographs.h5"), Kind::Micrographs, &ExposureSet::default()).unwrap();
+    for comm_size in [1, 3] {
+        let all = Threads::run(comm_size, |comm| run_on(dir.path(), "J4", given(json!({})), comm, &|| false));
+        assert!(all.into_iter().all(|result| result.is_ok_and(|(_, set)| set.particles.is_empty())));
+    }
+}
+
+#[test]
 fn every_refusal_of_parameters_names_its_key() {
     assert!(Params::example().validate().is_ok());
     let refused = |params: Params| params.validate().unwrap_err().key;

@@ -3,6 +3,7 @@
 use super::report;
 use crate::exposure_files::{self, Unfit};
 use crate::{Ctx, StageError};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use vitreous_formats::table::exposures;
 use vitreous_formats::{FormatError, ImageHeader};
@@ -27,7 +28,8 @@ pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     let headers = exposure_files::read_headers(ctx, "micrographs", &files)?;
     let (good, unfit) = sort(&files, headers);
     exposure_files::leave_out(ctx, "micrographs", &unfit, files.len(), params.max_bad_fraction)?;
-    let pixel_size_a = exposure_files::pixel_size(params.pixel_size, good.iter().map(|(_, header)| header))?;
+    let stated = good.iter().filter_map(|(_, header)| header.pixel_size_a);
+    let pixel_size_a = exposure_files::pixel_size(params.pixel_size, stated)?;
     let optics = exposure_files::optics_group(
         &params.optics_group,
         params.voltage,
@@ -76,7 +78,7 @@ fn sort(
 
 fn exposure_set(ctx: &Ctx<'_>, good: &[(PathBuf, ImageHeader)], optics: OpticsGroup) -> ExposureSet {
     let files: Vec<PathBuf> = good.iter().map(|(file, _)| file.clone()).collect();
-    let exposures = exposure_files::unique_names(&files)
+    let exposures = exposure_files::unique_names(&files, &HashMap::new())
         .into_iter()
         .zip(good)
         .map(|(name, (file, header))| Exposure {

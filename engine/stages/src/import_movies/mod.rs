@@ -2,6 +2,7 @@
 
 mod report;
 mod run;
+mod watch;
 
 #[cfg(test)]
 mod tests;

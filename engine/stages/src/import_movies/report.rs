@@ -14,15 +14,27 @@ use vitreous_model::report::{Figure, Report};
 const SHOWN_MOVIES: usize = 3;
 const SHOWN_FRAMES: usize = 4;
 
-/// The report of rank 0.
+/// Movies shown of a running microscope: the newest, for people who look whether all is well.
+const SHOWN_NEWEST: usize = 1;
+
+/// The report of rank 0. `still_written` counts movies left for a later run, if a microscope is followed.
 ///
 /// # Errors
 /// None of its own: a picture that cannot be made becomes a note.
-pub fn make(ctx: &Ctx<'_>, params: &ImportMovies, set: &ExposureSet) -> Result<Report, StageError> {
+pub fn make(
+    ctx: &Ctx<'_>,
+    params: &ImportMovies,
+    set: &ExposureSet,
+    still_written: Option<usize>,
+) -> Result<Report, StageError> {
     let mut report = Report::new("Movies");
+    report.skipped = ctx.skipped();
     let movies: Vec<&MovieSource> = set.exposures.iter().filter_map(|e| e.movie.as_ref()).collect();
     report.number("movies", "Movies", movies.len() as f64, "");
-    report.number("skipped", "Left out", ctx.skipped().len() as f64, "");
+    report.number("skipped", "Left out", report.skipped.len() as f64, "");
+    if let Some(count) = still_written {
+        report.number("still_written", "Still being written", count as f64, "");
+    }
     let (Some(first), Some(optics)) = (movies.first(), set.optics.first()) else { return Ok(report) };
     report.number("frames", "Frames", f64::from(first.frames), "");
     report.number("width_px", "Width", f64::from(first.width), "px");
@@ -44,11 +56,14 @@ pub fn make(ctx: &Ctx<'_>, params: &ImportMovies, set: &ExposureSet) -> Result<R
     if params.amplitude_contrast.is_none() {
         report.notes.push("No amplitude contrast was given: 0.1 is assumed.".into());
     }
-    pictures(ctx, &movies, &mut report);
+    let shown = match still_written {
+        Some(_) => &movies[movies.len().saturating_sub(SHOWN_NEWEST)..],
+        None => &movies[..movies.len().min(SHOWN_MOVIES)],
+    };
+    pictures(ctx, shown, &mut report);
     let rows = set.exposures.iter().zip(&movies);
     let rows = rows.map(|(e, movie)| json!({"name": e.name, "path": movie.path, "frames": movie.frames}));
     report.data.insert("exposures".into(), rows.collect());
-    report.skipped = ctx.skipped();
     Ok(report)
 }
 
@@ -58,9 +73,8 @@ fn pictures(ctx: &Ctx<'_>, movies: &[&MovieSource], report: &mut Report) {
         let source = open_image(&ctx.resolve(path)).ok()?;
         exposure_files::thumbnail(source.as_ref(), frames).ok()
     };
-    let shown: Vec<_> =
-        movies.iter().take(SHOWN_MOVIES).filter_map(|movie| small(&movie.path, SHOWN_FRAMES)).collect();
-    report.figures.extend(picture("movies", "First frames of the first movies, summed", movies, shown));
+    let shown: Vec<_> = movies.iter().filter_map(|movie| small(&movie.path, SHOWN_FRAMES)).collect();
+    report.figures.extend(picture("movies", "First frames of movies, summed", movies, shown));
     let gain = movies.first().filter(|movie| !movie.gain_path.is_empty());
     let gain = gain.and_then(|movie| small(&movie.gain_path, 1)).into_iter().collect();
     report.figures.extend(picture("gain", "Gain reference as stored", movies, gain));
