@@ -4,6 +4,7 @@
 //!
 //! To add a scheduler: a folder here, a template in `templates/`, one line in [`SCHEDULERS`].
 
+pub mod cryosparc;
 pub mod lane;
 pub mod local;
 pub mod quote;
@@ -21,7 +22,7 @@ pub use scheduler::{
 pub use site::Site;
 
 /// Every scheduler, by the name lanes use.
-pub static SCHEDULERS: &[&dyn Scheduler] = &[&local::Local, &ssh::Ssh];
+pub static SCHEDULERS: &[&dyn Scheduler] = &[&local::Local, &ssh::Ssh, &cryosparc::CryoSparc];
 
 /// The scheduler of a name.
 pub fn find(name: &str) -> Option<&'static dyn Scheduler> {
