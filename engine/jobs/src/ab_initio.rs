@@ -1,11 +1,11 @@
 //! `ab-initio`: a first map from particles alone.
 
 use crate::microscope;
-use crate::{Slot, Typed};
+use crate::{Estimate, Slot, Typed};
 use vitreous_model::outputs::Kind;
 use vitreous_model::parameters;
 use vitreous_model::params::{BadParam, Validate};
-use vitreous_model::resources::{InputSummary, Resources};
+use vitreous_model::resources::InputSummary;
 use vitreous_model::symmetry::PointGroup;
 
 parameters! {
@@ -56,14 +56,14 @@ impl Validate for AbInitio {
     }
 }
 
-fn resources(_: &AbInitio, inputs: &InputSummary) -> Resources {
+fn estimate(_: &AbInitio, inputs: &InputSummary) -> Estimate {
     let edge = u64::from(inputs.box_px.unwrap_or(256));
-    Resources {
-        threads: 4,
-        mem_mib: 1024 + (2 * edge).pow(3) * 20 / (1 << 20),
-        walltime_s: 4 * 3600,
-        ..Resources::default()
-    }
+    Estimate::of_threads(4)
+        .mem_mib(
+            1024 + (2 * edge).pow(3) * 20 / (1 << 20),
+            format!("1 GiB + 20 bytes for each voxel of a box of {edge} padded to {}", 2 * edge),
+        )
+        .walltime_s(4 * 3600, "4 h, whatever the number of particles: it works on samples of them")
 }
 
 /// The job type.
@@ -76,5 +76,5 @@ pub static JOB: Typed<AbInitio> = Typed {
         Slot::required("particles", Kind::Particles, "the particles, handed on"),
     ],
     per_item: false,
-    resources,
+    estimate,
 };

@@ -1,11 +1,11 @@
 //! `correct-motion`: aligns the frames of movies and sums them.
 
 use crate::microscope;
-use crate::{Slot, Typed};
+use crate::{Estimate, Slot, Typed};
 use vitreous_model::outputs::Kind;
 use vitreous_model::parameters;
 use vitreous_model::params::{BadParam, Validate};
-use vitreous_model::resources::{InputSummary, Resources};
+use vitreous_model::resources::InputSummary;
 
 parameters! {
     /// Parameters of `correct-motion`.
@@ -60,18 +60,23 @@ impl Validate for CorrectMotion {
 
 /// Per frame of floats: 8 for frames held, 2 per thread for frames being decoded and binned, 7 sums, 4 for transforms, 6
 /// for small copies, one gain.
-fn resources(_: &CorrectMotion, inputs: &InputSummary) -> Resources {
+fn estimate(_: &CorrectMotion, inputs: &InputSummary) -> Estimate {
     let [width, height] = inputs.frame_px.unwrap_or([5760, 4092]).map(u64::from);
     let frames = u64::from(inputs.frames.unwrap_or(50));
     let threads = 4;
     let frame_mib = width * height * 4 / (1 << 20) + 1;
+    let held = 8 + 2 * threads + 7 + 4 + 6 + 1;
     let seconds_per_movie = 2 + width * height * frames / 60_000_000;
-    Resources {
-        threads: threads as u32,
-        mem_mib: 256 + frame_mib * (8 + 2 * threads + 7 + 4 + 6 + 1),
-        walltime_s: 3600 + inputs.items * seconds_per_movie,
-        ..Resources::default()
-    }
+    let items = inputs.items;
+    Estimate::of_threads(threads as u32)
+        .mem_mib(
+            256 + frame_mib * held,
+            format!("256 MiB + {held} frames of {width} x {height} pixels in floats ({frame_mib} MiB each)"),
+        )
+        .walltime_s(
+            3600 + items * seconds_per_movie,
+            format!("1 h + {items} movies x {seconds_per_movie} s (2 s + {frames} frames at 60 megapixels a second)"),
+        )
 }
 
 /// The job type.
@@ -81,5 +86,5 @@ pub static JOB: Typed<CorrectMotion> = Typed {
     inputs: &[Slot::required("movies", Kind::Movies, "movies to align")],
     outputs: &[Slot::required("micrographs", Kind::Micrographs, "the sums, weighted and unweighted")],
     per_item: true,
-    resources,
+    estimate,
 };

@@ -1,11 +1,11 @@
 //! `estimate-ctf`: defocus, astigmatism and fit resolution of micrographs.
 
 use crate::microscope;
-use crate::{Slot, Typed};
+use crate::{Estimate, Slot, Typed};
 use vitreous_model::outputs::Kind;
 use vitreous_model::parameters;
 use vitreous_model::params::{BadParam, Validate};
-use vitreous_model::resources::{InputSummary, Resources};
+use vitreous_model::resources::InputSummary;
 
 parameters! {
     /// Parameters of `estimate-ctf`.
@@ -53,14 +53,16 @@ impl Validate for EstimateCtf {
     }
 }
 
-fn resources(_: &EstimateCtf, inputs: &InputSummary) -> Resources {
+/// Two images of a micrograph in floats for each thread.
+fn estimate(_: &EstimateCtf, inputs: &InputSummary) -> Estimate {
     let [width, height] = inputs.frame_px.unwrap_or([5760, 4092]).map(u64::from);
-    Resources {
-        threads: 4,
-        mem_mib: 512 + 4 * width * height * 8 / (1 << 20),
-        walltime_s: 1800 + inputs.items * 4,
-        ..Resources::default()
-    }
+    let items = inputs.items;
+    Estimate::of_threads(4)
+        .mem_mib(
+            512 + 4 * width * height * 8 / (1 << 20),
+            format!("512 MiB + 4 threads x 8 bytes for each of {width} x {height} pixels"),
+        )
+        .walltime_s(1800 + items * 4, format!("30 min + {items} micrographs x 4 s"))
 }
 
 /// The job type.
@@ -70,5 +72,5 @@ pub static JOB: Typed<EstimateCtf> = Typed {
     inputs: &[Slot::required("micrographs", Kind::Micrographs, "micrographs")],
     outputs: &[Slot::required("micrographs", Kind::Micrographs, "the same with their CTF")],
     per_item: true,
-    resources,
+    estimate,
 };

@@ -1,10 +1,9 @@
 //! `export-relion`: particles and micrographs as STAR files that RELION reads.
 
-use crate::{Slot, Typed};
+use crate::{Estimate, Slot, Typed};
 use vitreous_model::outputs::Kind;
 use vitreous_model::parameters;
 use vitreous_model::params::{BadParam, Validate};
-use vitreous_model::resources::Resources;
 
 parameters! {
     /// Parameters of `export-relion`.
@@ -34,5 +33,8 @@ pub static JOB: Typed<ExportRelion> = Typed {
     ],
     outputs: &[Slot::required("files", Kind::Files, "the STAR files")],
     per_item: false,
-    resources: |_, inputs| Resources { mem_mib: 512 + inputs.items / 500, ..Resources::default() },
+    estimate: |_, inputs| {
+        let items = inputs.items;
+        Estimate::default().mem_mib(512 + items / 500, format!("512 MiB + {items} particles x 2 KiB"))
+    },
 };

@@ -1,11 +1,11 @@
 //! `extract-particles`: cuts particle images out of micrographs.
 
 use crate::microscope;
-use crate::{Slot, Typed};
+use crate::{Estimate, Slot, Typed};
 use vitreous_model::outputs::Kind;
 use vitreous_model::parameters;
 use vitreous_model::params::{BadParam, Validate};
-use vitreous_model::resources::{InputSummary, Resources};
+use vitreous_model::resources::InputSummary;
 
 parameters! {
     /// Parameters of `extract-particles`.
@@ -58,14 +58,16 @@ impl Validate for ExtractParticles {
     }
 }
 
-fn resources(_: &ExtractParticles, inputs: &InputSummary) -> Resources {
+/// Two images of a micrograph in floats for each thread.
+fn estimate(_: &ExtractParticles, inputs: &InputSummary) -> Estimate {
     let [width, height] = inputs.frame_px.unwrap_or([5760, 4092]).map(u64::from);
-    Resources {
-        threads: 4,
-        mem_mib: 512 + 4 * width * height * 8 / (1 << 20),
-        walltime_s: 1800 + inputs.items,
-        ..Resources::default()
-    }
+    let items = inputs.items;
+    Estimate::of_threads(4)
+        .mem_mib(
+            512 + 4 * width * height * 8 / (1 << 20),
+            format!("512 MiB + 4 threads x 8 bytes for each of {width} x {height} pixels"),
+        )
+        .walltime_s(1800 + items, format!("30 min + {items} micrographs x 1 s"))
 }
 
 /// The job type.
@@ -78,5 +80,5 @@ pub static JOB: Typed<ExtractParticles> = Typed {
     ],
     outputs: &[Slot::required("particles", Kind::Particles, "the particles")],
     per_item: true,
-    resources,
+    estimate,
 };

@@ -1,12 +1,11 @@
 //! `import-micrographs`: registers images that were aligned elsewhere.
 
 use crate::microscope;
-use crate::{Slot, Typed};
+use crate::{Estimate, Slot, Typed};
 use std::path::PathBuf;
 use vitreous_model::outputs::Kind;
 use vitreous_model::parameters;
 use vitreous_model::params::{BadParam, Validate};
-use vitreous_model::resources::Resources;
 
 parameters! {
     /// Parameters of `import-micrographs`.
@@ -56,5 +55,5 @@ pub static JOB: Typed<ImportMicrographs> = Typed {
     inputs: &[],
     outputs: &[Slot::required("micrographs", Kind::Micrographs, "the micrographs")],
     per_item: false,
-    resources: |_, _| Resources::default(),
+    estimate: |_, _| Estimate::default(),
 };

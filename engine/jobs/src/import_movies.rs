@@ -1,13 +1,12 @@
 //! `import-movies`: registers movies and their gain reference; copies nothing.
 
 use crate::microscope;
-use crate::{Slot, Typed};
+use crate::{Estimate, Slot, Typed};
 use std::path::PathBuf;
 use vitreous_model::exposure::GainFlip;
 use vitreous_model::outputs::Kind;
 use vitreous_model::parameters;
 use vitreous_model::params::{BadParam, Validate};
-use vitreous_model::resources::Resources;
 
 parameters! {
     /// Parameters of `import-movies`.
@@ -102,5 +101,5 @@ pub static JOB: Typed<ImportMovies> = Typed {
     inputs: &[],
     outputs: &[Slot::required("movies", Kind::Movies, "the movies")],
     per_item: false,
-    resources: |_, _| Resources { walltime_s: 3600, ..Resources::default() },
+    estimate: |_, _| Estimate::default(),
 };

@@ -1,12 +1,11 @@
 //! `import-particles`: particles from a RELION STAR file.
 
 use crate::microscope;
-use crate::{Slot, Typed};
+use crate::{Estimate, Slot, Typed};
 use std::path::PathBuf;
 use vitreous_model::outputs::Kind;
 use vitreous_model::parameters;
 use vitreous_model::params::{BadParam, Validate};
-use vitreous_model::resources::Resources;
 
 parameters! {
     /// Parameters of `import-particles`.
@@ -50,5 +49,5 @@ pub static JOB: Typed<ImportParticles> = Typed {
     inputs: &[],
     outputs: &[Slot::required("particles", Kind::Particles, "the particles")],
     per_item: false,
-    resources: |_, _| Resources::default(),
+    estimate: |_, _| Estimate::default(),
 };

@@ -1,12 +1,11 @@
 //! `import-volume`: a map made elsewhere, resampled and low-passed on request.
 
 use crate::microscope;
-use crate::{Slot, Typed};
+use crate::{Estimate, Slot, Typed};
 use std::path::PathBuf;
 use vitreous_model::outputs::Kind;
 use vitreous_model::parameters;
 use vitreous_model::params::{BadParam, Validate};
-use vitreous_model::resources::Resources;
 
 parameters! {
     /// Parameters of `import-volume`.
@@ -63,8 +62,11 @@ pub static JOB: Typed<ImportVolume> = Typed {
     )],
     outputs: &[Slot::required("volume", Kind::Volume, "the map")],
     per_item: false,
-    resources: |params, inputs| {
+    estimate: |params, inputs| {
         let edge = u64::from(params.target_box.or(inputs.box_px).unwrap_or(512)).max(512);
-        Resources { mem_mib: 512 + edge.pow(3) * 32 / (1 << 20), ..Resources::default() }
+        Estimate::default().mem_mib(
+            512 + edge.pow(3) * 32 / (1 << 20),
+            format!("512 MiB + 32 bytes for each voxel of a box of {edge}, as large as maps are or larger"),
+        )
     },
 };

@@ -1,5 +1,6 @@
 //! The interface of a job type, and its one implementation over a parameter struct.
 
+use crate::Estimate;
 use serde_json::Value;
 use vitreous_model::outputs::Kind;
 use vitreous_model::params::{BadParam, Field, Params, Validate};
@@ -54,8 +55,12 @@ pub trait JobType: Sync {
     /// The work is a list of items (movies, micrographs) that do not need each other: it can be done in slices
     /// (`vitreous-engine run --slice E/M`), by the elements of an array job, and collected afterwards.
     fn is_per_item(&self) -> bool;
-    /// What the job will need. `effective` is what [`JobType::check`] returned.
-    fn resources(&self, effective: &Value, inputs: &InputSummary) -> Resources;
+    /// What the job will need, and why. `effective` is what [`JobType::check`] returned.
+    fn estimate(&self, effective: &Value, inputs: &InputSummary) -> Estimate;
+    /// What the job will need.
+    fn resources(&self, effective: &Value, inputs: &InputSummary) -> Resources {
+        self.estimate(effective, inputs).resources
+    }
 }
 
 /// A job type whose parameters are the struct `P`.
@@ -70,8 +75,8 @@ pub struct Typed<P> {
     pub outputs: &'static [Slot],
     /// See [`JobType::is_per_item`].
     pub per_item: bool,
-    /// See [`JobType::resources`].
-    pub resources: fn(&P, &InputSummary) -> Resources,
+    /// See [`JobType::estimate`].
+    pub estimate: fn(&P, &InputSummary) -> Estimate,
 }
 
 /// Reads a parameter struct from a JSON object or null; absent keys get their defaults.
@@ -173,7 +178,7 @@ impl<P: Validate> JobType for Typed<P> {
     fn is_per_item(&self) -> bool {
         self.per_item
     }
-    fn resources(&self, effective: &Value, inputs: &InputSummary) -> Resources {
-        (self.resources)(&parse(effective).unwrap_or_default(), inputs)
+    fn estimate(&self, effective: &Value, inputs: &InputSummary) -> Estimate {
+        (self.estimate)(&parse(effective).unwrap_or_default(), inputs)
     }
 }

@@ -6,6 +6,7 @@
 pub mod ab_initio;
 pub mod command;
 pub mod correct_motion;
+pub mod estimate;
 pub mod estimate_ctf;
 pub mod export_relion;
 pub mod extract_particles;
@@ -22,6 +23,7 @@ pub mod refine_homogeneous;
 pub mod sharpen;
 pub mod simulate;
 
+pub use estimate::Estimate;
 pub use job_type::{JobType, Slot, Typed};
 
 /// Every job type, in the order of help: the order of a day's work.

@@ -1,11 +1,11 @@
 //! `pick-blobs`: particles as blobs of a given diameter.
 
 use crate::microscope;
-use crate::{Slot, Typed};
+use crate::{Estimate, Slot, Typed};
 use vitreous_model::outputs::Kind;
 use vitreous_model::parameters;
 use vitreous_model::params::{BadParam, Validate};
-use vitreous_model::resources::{InputSummary, Resources};
+use vitreous_model::resources::InputSummary;
 
 parameters! {
     /// Parameters of `pick-blobs`.
@@ -58,14 +58,16 @@ impl Validate for PickBlobs {
     }
 }
 
-fn resources(_: &PickBlobs, inputs: &InputSummary) -> Resources {
+/// Three images of a micrograph in floats for each thread.
+fn estimate(_: &PickBlobs, inputs: &InputSummary) -> Estimate {
     let [width, height] = inputs.frame_px.unwrap_or([5760, 4092]).map(u64::from);
-    Resources {
-        threads: 4,
-        mem_mib: 512 + 4 * width * height * 12 / (1 << 20),
-        walltime_s: 1800 + inputs.items * 3,
-        ..Resources::default()
-    }
+    let items = inputs.items;
+    Estimate::of_threads(4)
+        .mem_mib(
+            512 + 4 * width * height * 12 / (1 << 20),
+            format!("512 MiB + 4 threads x 12 bytes for each of {width} x {height} pixels"),
+        )
+        .walltime_s(1800 + items * 3, format!("30 min + {items} micrographs x 3 s"))
 }
 
 /// The job type.
@@ -78,5 +80,5 @@ pub static JOB: Typed<PickBlobs> = Typed {
         Slot::required("micrographs", Kind::Micrographs, "the micrographs, handed on"),
     ],
     per_item: true,
-    resources,
+    estimate,
 };

@@ -1,11 +1,11 @@
 //! `reconstruct`: a map from particles whose poses are known.
 
 use crate::microscope;
-use crate::{Slot, Typed};
+use crate::{Estimate, Slot, Typed};
 use vitreous_model::outputs::Kind;
 use vitreous_model::parameters;
 use vitreous_model::params::{BadParam, Validate};
-use vitreous_model::resources::{InputSummary, Resources};
+use vitreous_model::resources::InputSummary;
 use vitreous_model::symmetry::PointGroup;
 
 parameters! {
@@ -39,15 +39,19 @@ impl Validate for Reconstruct {
     }
 }
 
-fn resources(_: &Reconstruct, inputs: &InputSummary) -> Resources {
+fn estimate(_: &Reconstruct, inputs: &InputSummary) -> Estimate {
     let edge = u64::from(inputs.box_px.unwrap_or(256));
     let grid_mib = (2 * edge).pow(2) * (edge + 1) * 24 / (1 << 20);
-    Resources {
-        threads: 4,
-        mem_mib: 1024 + 3 * grid_mib,
-        walltime_s: 1800 + inputs.items * edge * edge / 1_000_000,
-        ..Resources::default()
-    }
+    let items = inputs.items;
+    Estimate::of_threads(4)
+        .mem_mib(
+            1024 + 3 * grid_mib,
+            format!("1 GiB + 3 grids of {grid_mib} MiB (a box of {edge}, padded twofold)"),
+        )
+        .walltime_s(
+            1800 + items * edge * edge / 1_000_000,
+            format!("30 min + {items} particles of {edge} x {edge} pixels at 1 megapixel a second"),
+        )
 }
 
 /// The job type.
@@ -60,5 +64,5 @@ pub static JOB: Typed<Reconstruct> = Typed {
     ],
     outputs: &[Slot::required("volume", Kind::Volume, "the map and its halves")],
     per_item: false,
-    resources,
+    estimate,
 };

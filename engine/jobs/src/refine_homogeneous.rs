@@ -1,11 +1,11 @@
 //! `refine-homogeneous`: poses and a map of one rigid structure, by gold standard.
 
 use crate::microscope;
-use crate::{Slot, Typed};
+use crate::{Estimate, Slot, Typed};
 use vitreous_model::outputs::Kind;
 use vitreous_model::parameters;
 use vitreous_model::params::{BadParam, Validate};
-use vitreous_model::resources::{InputSummary, Resources};
+use vitreous_model::resources::InputSummary;
 use vitreous_model::symmetry::PointGroup;
 
 parameters! {
@@ -57,15 +57,19 @@ impl Validate for RefineHomogeneous {
 }
 
 /// Four padded grids (two halves, numerator and weight in 64-bit integers) and the reference.
-fn resources(_: &RefineHomogeneous, inputs: &InputSummary) -> Resources {
+fn estimate(_: &RefineHomogeneous, inputs: &InputSummary) -> Estimate {
     let edge = u64::from(inputs.box_px.unwrap_or(256));
     let grid_mib = (2 * edge).pow(2) * (edge + 1) * 24 / (1 << 20);
-    Resources {
-        threads: 4,
-        mem_mib: 1024 + 3 * grid_mib,
-        walltime_s: 3600 + inputs.items * edge * edge / 100_000,
-        ..Resources::default()
-    }
+    let items = inputs.items;
+    Estimate::of_threads(4)
+        .mem_mib(
+            1024 + 3 * grid_mib,
+            format!("1 GiB + 3 grids of {grid_mib} MiB (a box of {edge}, padded twofold)"),
+        )
+        .walltime_s(
+            3600 + items * edge * edge / 100_000,
+            format!("1 h + {items} particles of {edge} x {edge} pixels at 0.1 megapixels a second"),
+        )
 }
 
 /// The job type.
@@ -83,5 +87,5 @@ pub static JOB: Typed<RefineHomogeneous> = Typed {
         Slot::required("mask", Kind::Mask, "the mask last used"),
     ],
     per_item: false,
-    resources,
+    estimate,
 };

@@ -1,11 +1,11 @@
 //! `sharpen`: resolution of a pair of half maps and a sharpened, filtered map.
 
 use crate::microscope;
-use crate::{Slot, Typed};
+use crate::{Estimate, Slot, Typed};
 use vitreous_model::outputs::Kind;
 use vitreous_model::parameters;
 use vitreous_model::params::{BadParam, Validate};
-use vitreous_model::resources::{InputSummary, Resources};
+use vitreous_model::resources::InputSummary;
 
 parameters! {
     /// Parameters of `sharpen`.
@@ -40,9 +40,12 @@ impl Validate for Sharpen {
     }
 }
 
-fn resources(_: &Sharpen, inputs: &InputSummary) -> Resources {
+fn estimate(_: &Sharpen, inputs: &InputSummary) -> Estimate {
     let edge = u64::from(inputs.box_px.unwrap_or(256));
-    Resources { threads: 4, mem_mib: 512 + edge.pow(3) * 64 / (1 << 20), ..Resources::default() }
+    Estimate::of_threads(4).mem_mib(
+        512 + edge.pow(3) * 64 / (1 << 20),
+        format!("512 MiB + 64 bytes for each voxel of a box of {edge}"),
+    )
 }
 
 /// The job type.
@@ -58,5 +61,5 @@ pub static JOB: Typed<Sharpen> = Typed {
         Slot::required("mask", Kind::Mask, "the mask used"),
     ],
     per_item: false,
-    resources,
+    estimate,
 };

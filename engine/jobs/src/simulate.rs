@@ -1,11 +1,11 @@
 //! `simulate`: movies or particle stacks of a known structure, with the truth beside them.
 
 use crate::microscope;
-use crate::{Slot, Typed};
+use crate::{Estimate, Slot, Typed};
 use std::path::PathBuf;
 use vitreous_model::outputs::Kind;
 use vitreous_model::params::{BadParam, Validate};
-use vitreous_model::resources::{InputSummary, Resources};
+use vitreous_model::resources::InputSummary;
 use vitreous_model::symmetry::PointGroup;
 use vitreous_model::{choices, parameters};
 
@@ -154,9 +154,17 @@ impl Validate for Simulate {
     }
 }
 
-fn resources(params: &Simulate, _: &InputSummary) -> Resources {
+fn estimate(params: &Simulate, _: &InputSummary) -> Estimate {
     let frame_mib = u64::from(params.width) * u64::from(params.height) * 4 / (1 << 20) + 1;
-    Resources { threads: 4, mem_mib: 1024 + 24 * frame_mib, walltime_s: 4 * 3600, ..Resources::default() }
+    Estimate::of_threads(4)
+        .mem_mib(
+            1024 + 24 * frame_mib,
+            format!(
+                "1 GiB + 24 frames of {} x {} pixels in floats ({frame_mib} MiB each)",
+                params.width, params.height
+            ),
+        )
+        .walltime_s(4 * 3600, "4 h")
 }
 
 /// The job type.
@@ -171,5 +179,5 @@ pub static JOB: Typed<Simulate> = Typed {
         Slot::required("volume", Kind::Volume, "the true map"),
     ],
     per_item: true,
-    resources,
+    estimate,
 };

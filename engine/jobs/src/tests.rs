@@ -132,3 +132,33 @@ fn templates_and_tables_name_every_parameter() {
         }
     }
 }
+
+/// Memory and time that a formula sets have a reason in words, with the numbers that were put in.
+#[test]
+fn every_estimate_says_how_it_came_about() {
+    use vitreous_model::resources::{InputSummary, Resources};
+    let inputs = InputSummary {
+        items: 123,
+        box_px: Some(96),
+        frame_px: Some([3710, 3838]),
+        frames: Some(38),
+        ..InputSummary::default()
+    };
+    for job in CATALOG {
+        let effective = job.check(&job.example()).unwrap();
+        let estimate = job.estimate(&effective, &inputs);
+        assert_eq!(job.resources(&effective, &inputs), estimate.resources, "{}", job.name());
+        let default = Resources::default();
+        let set = [
+            ("threads", estimate.resources.threads != default.threads),
+            ("mem_mib", estimate.resources.mem_mib != default.mem_mib),
+            ("walltime_s", estimate.resources.walltime_s != default.walltime_s),
+        ];
+        for (resource, is_set) in set {
+            assert!(!is_set || !estimate.reason(resource).is_empty(), "{}: {resource}", job.name());
+        }
+    }
+    let motion = crate::find("correct-motion").unwrap().estimate(&Value::Null, &inputs);
+    assert_eq!(motion.reason("mem_mib"), "256 MiB + 34 frames of 3710 x 3838 pixels in floats (55 MiB each)");
+    assert_eq!(motion.resources.mem_mib, 256 + 34 * 55);
+}
