@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use vitreous_project::Project;
 use vitreous_schedulers::{
-    Lane, LaneContext, RenderError, Scheduler, ScriptContext, Site, Worker, lane, render,
+    Lane, LaneContext, RenderError, Scheduler, ScriptContext, Site, Worker, cryosparc, lane, render,
 };
 
 /// The scripts of a job.
@@ -53,8 +53,14 @@ impl NamedLane {
     /// # Errors
     /// The template is broken.
     pub fn render(&self, values: &ScriptContext) -> Result<Rendered, RenderError> {
-        let script = render::render(&self.template_name, &self.template, values)?;
-        Ok(Rendered { script, body: None })
+        if !self.template_name.ends_with(cryosparc::ENDING) {
+            let script = render::render(&self.template_name, &self.template, values)?;
+            return Ok(Rendered { script, body: None });
+        }
+        let script = cryosparc::render(&self.template_name, &self.template, values, &BTreeMap::new())?;
+        let scheduler = self.scheduler();
+        let body = render::render(&format!("{}.sh.tera", scheduler.name()), scheduler.template(), values)?;
+        Ok(Rendered { script, body: Some(body) })
     }
 
     /// Where its scheduler is spoken to, for jobs asked for with this environment.
@@ -141,7 +147,8 @@ fn with_template(name: &str, path: Option<PathBuf>, lane: Lane) -> Outcome<Named
     let builtin = vitreous_schedulers::find(&lane.scheduler).map_or("", |scheduler| scheduler.template());
     let (template_name, template) = match (&lane.template, &path) {
         (Some(file), Some(path)) if Some(file.as_str()) != Some(lane.scheduler.as_str()) => {
-            let name = if file.ends_with(".tera") { file.clone() } else { format!("{file}.sh.tera") };
+            let is_whole = [".tera", cryosparc::ENDING].iter().any(|ending| file.ends_with(ending));
+            let name = if is_whole { file.clone() } else { format!("{file}.sh.tera") };
             let template = path.with_file_name(&name);
             let text = vitreous_project::atomic::read(&template)?.ok_or_else(|| {
                 Failure::usage(format!("{}: no template `{}`", path.display(), template.display()))

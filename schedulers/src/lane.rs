@@ -286,9 +286,10 @@ impl Lane {
                 "`submit_host` is for clusters; an ssh lane reaches its workers itself".into(),
             ));
         }
-        if lane.array.is_some() && !lane.is_cluster() {
+        let has_arrays = crate::find(&lane.scheduler).is_some_and(|found| !found.task_id_var().is_empty());
+        if lane.array.is_some() && !has_arrays {
             return Err(malformed(format!(
-                "`array` is for clusters; scheduler `{}` has no arrays",
+                "`array` is for schedulers that have arrays, and `{}` has none",
                 lane.scheduler
             )));
         }
