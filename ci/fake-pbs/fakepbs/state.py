@@ -28,11 +28,12 @@ class Refused(Exception):
 
 
 def folder():
-    """The state folder, by the environment."""
-    path = os.environ.get("VITREOUS_FAKE_PBS")
-    if not path:
+    """The state folder: by the environment, else `state` beside the program, for callers without one, such as cron."""
+    beside = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "state")
+    path = os.environ.get("VITREOUS_FAKE_PBS") or beside
+    if not os.path.isdir(path):
         raise SystemExit("fake-pbs: VITREOUS_FAKE_PBS does not say where the state is")
-    return path
+    return os.path.realpath(path)
 
 
 def path(*names):
