@@ -9,7 +9,8 @@
 //! without it finds the records of all slices, does what is missing, and collects.
 
 use crate::{Ctx, StageError};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -59,15 +60,12 @@ pub fn for_each_item<T: Serialize + DeserializeOwned>(
     mut work: impl FnMut(usize) -> Result<T, StageError>,
 ) -> Result<Vec<Outcome<T>>, StageError> {
     let (rank, size) = (ctx.comm.rank(), ctx.comm.size());
-    let known = read_records::<T>(ctx, what, items)?;
-    // every rank must have read the logs before any rank appends to them
-    ctx.comm.barrier();
+    let (known, is_done) = look_up::<T>(ctx, what, items)?;
     let part: Vec<usize> =
         (0..items.len()).filter(|index| ctx.slice.is_none_or(|slice| slice.has(*index))).collect();
     let total = part.len() as u64;
     ctx.say(EventKind::Phase { name: what.to_string(), total });
-    let todo: Vec<usize> =
-        part.iter().copied().filter(|index| !known.contains_key(&items[*index].name)).collect();
+    let todo: Vec<usize> = part.iter().copied().filter(|index| !is_done[*index]).collect();
     let done_before = part.len() - todo.len();
     let mine: Vec<usize> = todo.into_iter().skip(rank).step_by(size).collect();
     let mut fresh: Vec<Record<T>> = Vec::with_capacity(mine.len());
@@ -88,6 +86,39 @@ pub fn for_each_item<T: Serialize + DeserializeOwned>(
         Some(slice) => Err(StageError::SliceDone { what: what.into(), slice, items: part.len() }),
         None => collect(ctx, what, items, known, fresh, max_bad_fraction),
     }
+}
+
+/// What is known of the items: at the rank that will collect their outcomes, and on every rank which are done. Only
+/// rank 0 reads the logs: processes on other hosts, and of other slices, may see them grow at different moments, and
+/// ranks must not disagree.
+fn look_up<T: DeserializeOwned>(
+    ctx: &Ctx<'_>,
+    what: &str,
+    items: &[Item],
+) -> Result<(Known<T>, Vec<bool>), StageError> {
+    let read = || -> Result<(Known<T>, Vec<u8>), StageError> {
+        if ctx.slice.is_some() {
+            // values may be large, and here nobody wants them
+            let known = read_records::<IgnoredAny>(ctx, what, items)?;
+            return Ok((Known::new(), flags(items, &known)));
+        }
+        let known = read_records::<T>(ctx, what, items)?;
+        let done = flags(items, &known);
+        Ok((known, done))
+    };
+    let (found, failure) = match ctx.is_root().then(read).transpose() {
+        Ok(found) => (found, None),
+        Err(error) => (None, Some(error)),
+    };
+    agree(ctx, failure)?;
+    let (known, mut done) = found.unwrap_or_default();
+    ctx.comm.broadcast(0, &mut done);
+    Ok((known, done.into_iter().map(|flag| flag == 1).collect()))
+}
+
+/// 1 for every item that is known.
+fn flags<T>(items: &[Item], known: &Known<T>) -> Vec<u8> {
+    items.iter().map(|item| u8::from(known.contains_key(&item.name))).collect()
 }
 
 /// Does one item and records what became of it.

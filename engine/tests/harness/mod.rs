@@ -58,6 +58,7 @@ impl Scratch {
             resources: ResourceOverrides::default(),
             retry: RetryPolicy::default(),
             fingerprint: String::new(),
+            vars: BTreeMap::new(),
         };
         self.project.create_job(new, None).expect("should make a job")
     }

@@ -70,7 +70,9 @@ fn item(ctx: &Ctx<'_>, params: &EstimateCtf, set: &ExposureSet, exposure: &Expos
     let length =
         exposure.micrograph.as_ref().and_then(|m| std::fs::metadata(image_of(ctx, m)).ok()).map(|m| m.len());
     let optics = set.optics_of(exposure.optics_group);
-    let fingerprint = format!("{params:?} {:?} {length:?} {optics:?}", exposure.micrograph);
+    // a movie that was corrected again leaves a file of the same name and length, but not the same motion
+    let fingerprint =
+        format!("{params:?} {:?} {length:?} {:?} {optics:?}", exposure.micrograph, exposure.motion);
     Item { name: exposure.name.clone(), fingerprint }
 }
 

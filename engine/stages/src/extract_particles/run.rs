@@ -234,7 +234,7 @@ fn match_picks<'a>(micrographs: &'a ExposureSet, picks: &'a [Pick]) -> Result<Ve
     Ok(targets)
 }
 
-/// Changes when the micrograph has to be done again: parameters, file, picks.
+/// Changes when the micrograph has to be done again: parameters, file, motion, picks.
 fn fingerprint(settings: &str, target: &Target<'_>) -> String {
     // FNV-1a of the coordinates' bits
     let hash = target
@@ -245,8 +245,13 @@ fn fingerprint(settings: &str, target: &Target<'_>) -> String {
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-    let micrograph = target.micrograph;
-    format!("{settings} {} {} {} {hash:016x}", micrograph.path, micrograph.pixel_size_a, target.picks.len())
+    let MicrographSource { path, pixel_size_a, .. } = target.micrograph;
+    // a movie that was corrected again leaves a file of the same name, but not the same motion
+    format!(
+        "{settings} {path} {pixel_size_a} {:?} {} {hash:016x}",
+        target.exposure.motion,
+        target.picks.len()
+    )
 }
 
 /// Name of a micrograph's stack in the job's folder.

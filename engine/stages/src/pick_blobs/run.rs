@@ -113,10 +113,9 @@ fn item(ctx: &Ctx<'_>, params: &PickBlobs, exposure: &Exposure) -> Item {
         .as_ref()
         .and_then(|m| std::fs::metadata(ctx.resolve(&m.path)).ok())
         .map(|m| m.len());
-    Item {
-        name: exposure.name.clone(),
-        fingerprint: format!("{params:?} {:?} {length:?}", exposure.micrograph),
-    }
+    // a movie that was corrected again leaves a file of the same name and length, but not the same motion
+    let fingerprint = format!("{params:?} {:?} {length:?} {:?}", exposure.micrograph, exposure.motion);
+    Item { name: exposure.name.clone(), fingerprint }
 }
 
 /// Pixels without hot ones, and the pixel size in Å.
