@@ -204,6 +204,7 @@ fn judged(found: Found) -> Judged {
                 title: String::new(),
                 lane: String::new(),
                 parents: Vec::new(),
+                watches: false,
                 fingerprint: String::new(),
                 created_unix_s: 0.0,
                 started_unix_s: None,

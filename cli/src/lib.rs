@@ -10,6 +10,7 @@ pub mod commands;
 pub mod context;
 pub mod failure;
 pub mod follow;
+pub mod growth;
 pub mod inputs;
 pub mod lanes;
 pub mod launch;

@@ -8,7 +8,7 @@ use crate::failure::{Failure, Outcome};
 use crate::lanes::{self, NamedLane};
 use crate::launch::{self, Launched, Wanted};
 use crate::place::Room;
-use crate::verdict;
+use crate::{growth, verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use vitreous_model::{SCHEMA, exit};
@@ -80,6 +80,9 @@ fn set_right(context: &Context<'_>, project: &Project, board: &Board, done: &mut
         }
         changed = true;
     }
+    let grown = growth::follow(project, board)?;
+    changed |= !grown.is_empty();
+    done.again.extend(grown);
     Ok(changed)
 }
 

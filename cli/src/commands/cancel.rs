@@ -4,7 +4,7 @@ use crate::board::{Board, Judged, site_of};
 use crate::context::{Context, remark};
 use crate::failure::{Failure, Outcome};
 use crate::queue::{self, Desk, Freshness};
-use crate::tell;
+use crate::{growth, tell};
 use std::time::{Duration, Instant};
 use vitreous_model::exit;
 use vitreous_project::{Cancel, JobNumber, Project, Requester, State};
@@ -47,6 +47,10 @@ pub fn run(context: &mut Context<'_>, args: &Arguments) -> Outcome<i32> {
     let is_under_way = |job: &&Judged| !job.status.state.is_final() && job.status.state != State::Created;
     let jobs: Vec<&Judged> = board.jobs.iter().filter(is_wanted).filter(is_under_way).collect();
     for job in board.jobs.iter().filter(is_wanted).filter(|job| !is_under_way(job) && !args.all) {
+        if job.summary.watches && !args.dry_run && growth::stop(&project, &project.job(job.summary.job)?)? {
+            remark(format!("{} watches no longer", job.summary.job));
+            continue;
+        }
         remark(format!("{}; nothing to cancel", tell::one_line(job)));
     }
     let numbers: Vec<JobNumber> = jobs.iter().map(|job| job.summary.job).collect();

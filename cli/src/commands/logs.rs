@@ -45,10 +45,14 @@ pub fn run(context: &mut Context<'_>, args: &Arguments) -> Outcome<i32> {
     if !attempt.path().is_dir() {
         return Err(Failure::input(format!("{} has no attempt {number}", args.job)));
     }
-    let mut streams = ["stdout", "stderr"].map(|name| Stream::new(attempt.file(name)));
+    let mut streams: Vec<Stream> = files(attempt.path()).into_iter().map(Stream::new).collect();
     if context.screen.json {
-        let text = streams.each_mut().map(|stream| stream.text(args.lines));
-        let result = json!({"job": args.job, "attempt": number, "stdout": text[0], "stderr": text[1]});
+        let mut text = |kind: &str| -> String {
+            let of_kind = streams.iter_mut().filter(|stream| stream.is(kind));
+            of_kind.map(|stream| stream.text(args.lines)).collect()
+        };
+        let (stdout, stderr) = (text("stdout"), text("stderr"));
+        let result = json!({"job": args.job, "attempt": number, "stdout": stdout, "stderr": stderr});
         context.screen.result(&result, String::new)?;
         return Ok(exit::OK);
     }
@@ -78,6 +82,22 @@ fn follow(context: &mut Context<'_>, project: &Project, job: JobNumber, streams:
     }
 }
 
+/// What an attempt says: its standard output and error, and those of each element of an array.
+fn files(attempt: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(attempt).into_iter().flatten().flatten();
+    let element = |name: &str, kind: &str| name.strip_prefix(kind)?.strip_prefix('-')?.parse::<u32>().ok();
+    let mut elements: Vec<(u32, PathBuf)> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let number = element(&name, "stdout").or_else(|| element(&name, "stderr"))?;
+            Some((number, entry.path()))
+        })
+        .collect();
+    elements.sort();
+    let whole = ["stdout", "stderr"].map(|name| attempt.join(name));
+    whole.into_iter().chain(elements.into_iter().map(|(_, path)| path)).collect()
+}
+
 /// A growing file.
 struct Stream {
     path: PathBuf,
@@ -87,6 +107,11 @@ struct Stream {
 impl Stream {
     fn new(path: PathBuf) -> Self {
         Self { path, offset: 0 }
+    }
+
+    /// Whether it is of that kind, `stdout` or `stderr`.
+    fn is(&self, kind: &str) -> bool {
+        self.path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(kind))
     }
 
     /// What was added since the last call; nothing if the file is not there.

@@ -4,7 +4,7 @@ use crate::board::{Board, Judged};
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::place::Place;
-use crate::{lanes, plan, tell};
+use crate::{growth, lanes, plan, queue, tell};
 use serde_json::json;
 use vitreous_model::exit;
 use vitreous_project::{JobDir, JobNumber, Project, Reason, Request, Requester, State};
@@ -58,6 +58,7 @@ fn explain(
             "was made and nobody has asked it to run".into(),
             format!("`vitreous retry {number}` launches it"),
         ),
+        State::Done if judged.summary.watches => watching(project, job),
         State::Done => ("is done".into(), format!("`vitreous report {number} --open` shows what it found")),
         State::Cancelled => ("was cancelled".into(), format!("`vitreous retry {number}` runs it again")),
         State::Waiting if judged.ready => waiting_for_a_slot(context, project, board, job, judged),
@@ -76,6 +77,27 @@ fn explain(
             (format!("is {}", tell::standing(judged)), remedy(number, status.reason.as_ref()))
         }
     }
+}
+
+/// What a finished import that watches a folder waits for.
+fn watching(project: &Project, job: &JobDir) -> (String, String) {
+    let number = job.number();
+    let Some(watch) = growth::watch_of(project, job) else {
+        return ("is done and watches no longer".into(), String::new());
+    };
+    let now_ns = queue::now_ns(project);
+    let sight = growth::look(&watch, growth::launched_ns(job, now_ns), now_ns);
+    let last = match sight.idle_s {
+        none if none.is_infinite() => "no movie has come yet".to_string(),
+        idle => format!("the last movie came {} ago", tell::duration(idle)),
+    };
+    let sentence = format!(
+        "is done and watches {}: {last}, {} to take in, {} still being written",
+        watch.movies.display(),
+        sight.new,
+        sight.unsettled
+    );
+    (sentence, format!("`vitreous cancel {number}` ends the watch"))
 }
 
 /// Why a job that could run does not: its launch cannot be prepared, or the lane is full.
@@ -131,6 +153,12 @@ fn remedy(number: JobNumber, reason: Option<&Reason>) -> String {
             "give it more: make it anew with `--mem-gib`, or `vitreous retry {number}` on a larger lane"
         ),
         Some(Reason::Dependency(_)) => "retry the job it depends on; this one follows by itself".into(),
+        Some(Reason::Timeout) => format!(
+            "give it more time: make it anew with `--walltime`, or `vitreous retry {number}`: it goes on where it was"
+        ),
+        Some(Reason::LaunchFailed(_)) => {
+            "put right what the scheduler complains of, then retry the job".into()
+        }
         Some(Reason::Refused) => "correct the lane (`vitreous lane check`), then retry the job".into(),
         _ => format!(
             "`vitreous logs {number}` shows all it said; `vitreous retry {number}` goes on where it stopped"
@@ -140,10 +168,12 @@ fn remedy(number: JobNumber, reason: Option<&Reason>) -> String {
 
 /// The end of the newest attempt's standard error.
 fn last_lines(job: &JobDir, attempt: u32) -> Vec<String> {
-    let text = vitreous_project::atomic::read(&job.attempt(attempt).file("stderr"))
-        .ok()
-        .flatten()
-        .unwrap_or_default();
+    let dir = job.attempt(attempt);
+    // of an array: of the first element that failed
+    let evidence = vitreous_project::state::Evidence::gather(job).unwrap_or_default();
+    let name =
+        evidence.missing_elements().first().map_or("stderr".into(), |element| format!("stderr-{element}"));
+    let text = vitreous_project::atomic::read(&dir.file(&name)).ok().flatten().unwrap_or_default();
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(LAST_LINES)..].iter().map(ToString::to_string).collect()
 }

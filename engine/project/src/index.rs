@@ -12,6 +12,7 @@ use crate::names::JobNumber;
 use crate::project::Project;
 use crate::state::{Evidence, Reason, Status};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,9 @@ pub struct Summary {
     /// Jobs it takes its inputs from.
     #[serde(default)]
     pub parents: Vec<JobNumber>,
+    /// It watches a folder for more input.
+    #[serde(default)]
+    pub watches: bool,
     /// Its fingerprint, for reuse by pipelines.
     #[serde(default)]
     pub fingerprint: String,
@@ -63,6 +67,7 @@ impl Summary {
             title: spec.title.clone(),
             lane: spec.lane.clone(),
             parents,
+            watches: spec.params.get("watch") == Some(&Value::Bool(true)),
             fingerprint: spec.fingerprint.clone(),
             created_unix_s: spec.created_unix_s,
             started_unix_s: evidence
