@@ -340,3 +340,90 @@ pub fn reason_of(ended: &Ended) -> Option<Reason> {
         (EndReason::Exited, code, signal) => Some(exited(code.unwrap_or(1), signal)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shell::Fake;
+    use vitreous_project::process::{boot_id, host};
+    use vitreous_project::{Microscope, ProjectFile};
+
+    const SECOND: i64 = 1_000_000_000;
+
+    fn answer(code: i32, stdout: String) -> Option<Answer> {
+        Some(Answer { code, stdout, stderr: "No route to host".into() })
+    }
+
+    /// Asks a worker at several moments (seconds), with `grace_s` 30 and `poll_s` 10; what was seen, and how many
+    /// questions that took. The worker is out of reach while `is_down` says so of the number of the question.
+    fn seen_at(moments: &[i64], is_down: impl Fn(usize) -> bool) -> (Vec<Seen>, usize) {
+        let folder = tempfile::tempdir().unwrap();
+        let project = Project::init(folder.path(), ProjectFile::new("x", Microscope::default())).unwrap();
+        let scheduler = vitreous_schedulers::find("ssh").unwrap();
+        let site = Site { scheduler: "ssh".into(), host: "w1".into(), ..Site::default() };
+        let asked = std::cell::Cell::new(0);
+        let shell = Fake::new(|_: &Cmd| {
+            asked.set(asked.get() + 1);
+            match is_down(asked.get()) {
+                true => answer(255, String::new()),
+                false => answer(0, format!("host {} {}\nend\n", host(), boot_id())),
+            }
+        });
+        let ids = [JobId(format!("{}/{}/4194000/77", host(), boot_id()))];
+        let look = |at: &i64| {
+            let mut desk = Desk::new(&project, &shell, scheduler, &site, at * SECOND);
+            desk.states(&ids, 30.0, 10.0, Freshness::Usual).remove(0).seen
+        };
+        let seen = moments.iter().map(look).collect();
+        (seen, asked.get())
+    }
+
+    #[test]
+    fn absence_becomes_a_verdict_only_after_its_time() {
+        let (seen, questions) = seen_at(&[1000, 1001, 1005, 1029, 1031], |_| false);
+        assert!(seen[..4].iter().all(|seen| matches!(seen, Seen::Awaited(_))), "{seen:?}");
+        assert_eq!(seen[4], Seen::Gone);
+        assert_eq!(questions, 2, "no more often than the lane wants");
+    }
+
+    #[test]
+    fn one_that_does_not_answer_is_asked_less_and_less_and_changes_nothing() {
+        let moments: Vec<i64> = (0..600).step_by(10).map(|s| 1000 + s).collect();
+        let (seen, questions) = seen_at(&moments, |_| true);
+        assert!(
+            seen.iter().all(|seen| matches!(seen, Seen::Unknown(why) if why.contains("No route"))),
+            "{seen:?}"
+        );
+        assert!((4..=7).contains(&questions), "{questions} questions in ten minutes");
+
+        // what was known before is kept, with the reason why it is old; after the outage its time runs on
+        let (seen, _) = seen_at(&[1000, 1010, 1015, 1031], |question| question == 2);
+        assert!(
+            matches!(&seen[1], Seen::Stale(last, why) if matches!(**last, Seen::Awaited(_)) && why.contains("No route"))
+        );
+        assert!(matches!(&seen[2], Seen::Stale(..)), "not asked again yet");
+        assert_eq!(seen[3], Seen::Gone);
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_stop_the_questions() {
+        let (_, questions) = seen_at(&[5000, 1000, 1001], |_| false);
+        assert_eq!(questions, 2);
+    }
+
+    #[test]
+    fn ends_in_the_words_of_the_project() {
+        let ended = |reason, exit, signal| {
+            reason_of(&Ended { exit, signal, reason, host: String::new(), words: String::new() })
+        };
+        assert_eq!(ended(EndReason::Exited, Some(0), None), None);
+        assert_eq!(ended(EndReason::Exited, Some(7), None), Some(Reason::Exit(7)));
+        assert_eq!(ended(EndReason::Exited, Some(3), None), Some(Reason::BadInput));
+        assert_eq!(ended(EndReason::Exited, Some(99), None), Some(Reason::Requeue));
+        assert_eq!(ended(EndReason::Exited, Some(139), None), Some(Reason::Signal(11)));
+        assert_eq!(ended(EndReason::Exited, None, Some(9)), Some(Reason::Signal(9)));
+        assert_eq!(ended(EndReason::Exited, None, None), Some(Reason::Exit(1)));
+        assert_eq!(ended(EndReason::OutOfMemory, Some(137), Some(9)), Some(Reason::OutOfMemory));
+        assert_eq!(ended(EndReason::Cancelled, Some(0), None), Some(Reason::Cancelled));
+    }
+}

@@ -98,6 +98,11 @@ struct Bench {
 
 impl Bench {
     fn new(engine: &str) -> Self {
+        Self::with(engine, |_| {})
+    }
+
+    /// The same with a context changed by `change`.
+    fn with(engine: &str, change: impl FnOnce(&mut ScriptContext)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
         std::fs::write(file("engine"), format!("#!/bin/sh\n{engine}\n")).unwrap();
@@ -106,6 +111,7 @@ impl Bench {
         context.job_dir = file("");
         context.attempt_dir = file("attempt-01");
         context.cancel_file = file("cancel-01.json");
+        change(&mut context);
         std::fs::create_dir(file("attempt-01")).unwrap();
         let script =
             render("local", vitreous_schedulers::find("local").unwrap().template(), &context).unwrap();
@@ -121,9 +127,25 @@ impl Bench {
         command.spawn().unwrap()
     }
 
+    /// Starts the script as the task of that number, by the name that schedulers give the job.
+    fn start_as(&self, job: &str, task: &str) -> std::process::Child {
+        let mut command = Command::new("setsid");
+        command.args(["sh", "submit.sh"]).current_dir(self.folder.path());
+        command.env("TEST_JOB_ID", job).env("TEST_TASK_ID", task).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    }
+
     fn exit_record(&self) -> Option<serde_json::Value> {
-        let text = std::fs::read_to_string(self.folder.path().join("attempt-01/exit.json")).ok()?;
+        self.record("exit.json")
+    }
+
+    fn record(&self, name: &str) -> Option<serde_json::Value> {
+        let text = std::fs::read_to_string(self.folder.path().join("attempt-01").join(name)).ok()?;
         Some(serde_json::from_str(&text).unwrap())
+    }
+
+    fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
     }
 
     fn wait_for(&self, name: &str) {
@@ -187,4 +209,104 @@ fn a_second_start_does_nothing_and_a_cancelled_one_never_starts() {
     bench.start().wait().unwrap();
     assert!(!bench.folder.path().join("runs").exists());
     assert_eq!(bench.exit_record().unwrap()["code"], 143);
+}
+
+/// An engine that notes how it was called, in the folder of the job.
+const NOTING: &str = r#"cd "$2"; echo "$*" | cut -d' ' -f5- >>calls"#;
+
+fn on_a_cluster(context: &mut ScriptContext) {
+    context.job_id_var = "$TEST_JOB_ID".into();
+    context.task_id_var = "$TEST_TASK_ID".into();
+}
+
+#[test]
+fn the_last_task_of_an_array_collects() {
+    let fail_once = format!("{NOTING}\ncase \"$*\" in *5/8) [ -e go ] || exit 7;; esac");
+    let bench = Bench::with(&fail_once, |context| {
+        on_a_cluster(context);
+        (context.elements, context.element_count) = (vec![2, 5, 6], 8);
+    });
+    for (task, code) in [("1", 0), ("2", 7), ("3", 0)] {
+        assert_eq!(bench.start_as("77", task).wait().unwrap().code(), Some(code), "task {task}");
+    }
+    assert_eq!(bench.text("calls"), "--slice 2/8\n--slice 5/8\n--slice 6/8\n");
+    assert_eq!(bench.exit_record(), None, "one has failed: nothing is collected");
+    let codes =
+        [2, 5, 6].map(|element| bench.record(&format!("exit-{element}.json")).unwrap()["code"].clone());
+    assert_eq!(codes, [0, 7, 0]);
+    // the scheduler runs the failed task again, under the same id
+    std::fs::write(bench.folder.path().join("go"), "").unwrap();
+    assert_eq!(bench.start_as("77", "2").wait().unwrap().code(), Some(0));
+    assert!(bench.text("calls").ends_with("--slice 5/8\n\n"), "{}", bench.text("calls"));
+    let record = bench.exit_record().unwrap();
+    assert_eq!((&record["code"], &record["run"]), (&0.into(), &2.into()));
+}
+
+#[test]
+fn a_start_that_was_given_up_for_lost_leaves_no_record() {
+    let engine = format!("{NOTING}\nwhile [ ! -e go-$VITREOUS_RUN ]; do sleep 0.02; done");
+    let bench = Bench::with(&engine, on_a_cluster);
+    let mut first = bench.start_as("77", "");
+    bench.wait_for("attempt-01/claim/run-1");
+    bench.wait_for("calls");
+    // the node was lost for the scheduler, and the same job starts elsewhere
+    let mut second = bench.start_as("77", "");
+    bench.wait_for("attempt-01/claim/run-2");
+    std::fs::write(bench.folder.path().join("go-1"), "").unwrap();
+    first.wait().unwrap();
+    assert_eq!(bench.exit_record(), None, "its word does not count any more");
+    std::fs::write(bench.folder.path().join("go-2"), "").unwrap();
+    second.wait().unwrap();
+    assert_eq!(bench.exit_record().unwrap()["run"], 2);
+    // a copy that another command submitted does nothing
+    bench.start_as("78", "").wait().unwrap();
+    assert_eq!(bench.text("calls").lines().count(), 2);
+}
+
+#[test]
+fn a_job_that_saved_its_work_goes_back_into_the_queue_unless_it_was_ended_from_outside() {
+    let requeued = "echo again >>requeued";
+    let saves = "trap 'exit 99' USR1 TERM; touch \"$2/ready\"; while :; do sleep 0.02; done";
+    for (signal, is_requeued) in [("-USR1", true), ("-TERM", false), ("-USR2", false)] {
+        let bench = Bench::with(saves, |context| {
+            on_a_cluster(context);
+            context.requeue_command = requeued.into();
+        });
+        let mut command = Command::new("sh");
+        let mut child =
+            command.arg(bench.folder.path().join("submit.sh")).env("TEST_JOB_ID", "77").spawn().unwrap();
+        bench.wait_for("ready");
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(99));
+        assert_eq!(!bench.text("attempt-01/requeued").is_empty(), is_requeued, "{signal}");
+        let told = bench.exit_record().map(|record| record["told"].clone());
+        assert_eq!(told, (!is_requeued).then(|| "TERM".into()), "{signal}: no record of a job that goes on");
+    }
+}
+
+#[test]
+fn limits_that_nobody_else_keeps() {
+    let hungry =
+        "touch \"$2/ready\"; exec awk 'BEGIN { while (1) { n++; text[n] = sprintf(\"%1000000d\", n) } }'";
+    let bench = Bench::with(hungry, |context| context.mem_limit_mib = 64);
+    assert_eq!(bench.start_as("77", "").wait().unwrap().code(), Some(137));
+    assert_eq!(bench.exit_record().unwrap()["out_of_memory"], true);
+    assert!(bench.text("attempt-01/stderr").contains("MiB of 64 MiB"));
+
+    let stubborn = "trap '' USR1 TERM; touch \"$2/ready\"; while :; do sleep 0.1; done";
+    let bench = Bench::with(stubborn, |context| (context.deadline_s, context.hard_limit_s) = (1, 2));
+    assert_eq!(bench.start_as("77", "").wait().unwrap().code(), Some(137));
+    let record = bench.exit_record().unwrap();
+    assert_eq!((&record["timeout"], &record["told"]), (&true.into(), &"USR1".into()));
+}
+
+#[test]
+fn nothing_starts_without_its_inputs() {
+    let bench = Bench::with(NOTING, |context| {
+        let outputs = format!("{}/outputs.json", context.job_dir);
+        context.parents = vec![vitreous_schedulers::render::Parent { job: "J1".into(), outputs }];
+    });
+    assert_eq!(bench.start().wait().unwrap().code(), Some(96));
+    assert_eq!(bench.exit_record().unwrap()["code"], 96);
+    assert_eq!(bench.text("calls"), "");
 }
