@@ -41,7 +41,8 @@ fn flag(field: &Field, default: &Value) -> Arg {
     };
     let arg = Arg::new(field.key)
         .long(field.key.replace('_', "-"))
-        .allow_hyphen_values(true)
+        // values may be negative; what follows a switch is the next flag
+        .allow_hyphen_values(!matches!(field.form, Form::Switch))
         .help_heading("Parameters")
         .help(format!("{}{unit}{default}", (field.help)()));
     match field.form {
