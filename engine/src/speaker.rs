@@ -74,7 +74,11 @@ impl Speaker {
 
 impl Drop for Speaker {
     fn drop(&mut self) {
-        self.shared.stopped.store(true, Ordering::Relaxed);
+        {
+            // under the lock: a heart between its look at the flag and its sleep would miss the call
+            let _asleep = self.shared.asleep.lock().unwrap_or_else(PoisonError::into_inner);
+            self.shared.stopped.store(true, Ordering::Relaxed);
+        }
         self.shared.wake.notify_all();
         if let Some(heart) = self.heart.take() {
             // a heartbeat that panicked has nothing left to tell
@@ -99,12 +103,12 @@ impl Shared {
 
     fn beat(&self) {
         let mut asleep = self.asleep.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            asleep = self.wake.wait_timeout(asleep, HEARTBEAT).unwrap_or_else(PoisonError::into_inner).0;
-            if self.stopped.load(Ordering::Relaxed) {
-                return;
+        while !self.stopped.load(Ordering::Relaxed) {
+            let woken = self.wake.wait_timeout(asleep, HEARTBEAT).unwrap_or_else(PoisonError::into_inner);
+            asleep = woken.0;
+            if woken.1.timed_out() {
+                self.record(EventKind::Heartbeat);
             }
-            self.record(EventKind::Heartbeat);
         }
     }
 }
