@@ -6,7 +6,7 @@ use crate::queue::{self, Desk, Freshness, Known};
 use crate::shell::Shell;
 use std::collections::{BTreeMap, HashMap};
 use vitreous_project::index::{Found, OpenJob, Summary, Survey};
-use vitreous_project::process::Liveness;
+use vitreous_project::process::{self, Liveness};
 use vitreous_project::state::{Evidence, Seen};
 use vitreous_project::{
     Intent, JobNumber, Project, ProjectError, Reason, Request, Requester, State, Status, Submission, retry,
@@ -159,8 +159,14 @@ fn wait_for_parents(job: &mut Judged, ends: &BTreeMap<JobNumber, (State, bool)>)
             }
         }
     }
-    job.ready = waits.is_empty();
+    let request = job.open.as_deref().and_then(|open| open.evidence.request.as_ref());
+    // it runs under the name of who asked for it
+    let others = request.and_then(|request| request.uid).filter(|uid| *uid != process::uid());
+    job.ready = waits.is_empty() && others.is_none();
     job.status.note = match waits.as_slice() {
+        [] if let Some(uid) = others => {
+            format!("for the next `vitreous advance` of {}, who asked for it", process::user_name(uid))
+        }
         [] => format!("for a free slot in lane {}, or for the next `vitreous advance`", job.summary.lane),
         waits => format!("for {}", waits.join(", ")),
     };
@@ -315,6 +321,12 @@ fn foreign(project: &Project, desk: &mut Desk<'_>, submission: &Submission) -> O
             submission.project_dir
         ));
     }
+    let others = submission.uid.filter(|uid| *uid != process::uid() && !desk.is_own());
+    if let Some(uid) = others {
+        // a scheduler may show everybody only his own jobs: what it does not list is not gone
+        let user = process::user_name(uid);
+        return Some(format!("it was submitted by {user}, whose `vitreous advance` follows it"));
+    }
     if submission.cluster.is_empty() {
         return None;
     }
@@ -410,6 +422,7 @@ mod tests {
             job_id: format!("{}/{}/100/5000", host(), boot_id()),
             unix_s: 0.0,
             host: host().into(),
+            uid: None,
             cluster: String::new(),
             project_dir: String::new(),
             command: vec![],

@@ -119,8 +119,10 @@ pub fn follow(project: &Project, board: &Board) -> Outcome<Vec<(JobNumber, Strin
         };
         let attempt = job.status.attempt;
         let before = dir.read_request(attempt)?;
-        let environment = before.map(|request| request.environment).unwrap_or_default();
-        let request = Request { environment, ..Request::new(Requester::Growth, why.clone()) };
+        let fresh = Request::new(Requester::Growth, why.clone());
+        let (environment, uid) =
+            before.map_or((fresh.environment.clone(), fresh.uid), |before| (before.environment, before.uid));
+        let request = Request { environment, uid, ..fresh };
         if dir.request(attempt + 1, &request)? {
             asked.push((number, why));
         }

@@ -13,7 +13,7 @@ use std::path::Path;
 use uuid::Uuid;
 use vitreous_model::SCHEMA;
 use vitreous_model::resources::Resources;
-use vitreous_project::process::host;
+use vitreous_project::process::{self, host};
 use vitreous_project::{
     AttemptDir, Intent, JobDir, Project, ProjectError, Refusal, Request, Submission, atomic, clock,
 };
@@ -122,6 +122,7 @@ pub fn launch(
         job_id: job_id.clone(),
         unix_s: clock::unix_s(),
         host: host().into(),
+        uid: Some(process::uid()),
         cluster,
         project_dir: project.root().to_string_lossy().into_owned(),
         command: plan.submit.words(),

@@ -14,7 +14,7 @@ use std::time::Duration;
 use vitreous_model::{SCHEMA, exit};
 use vitreous_project::index::OpenJob;
 use vitreous_project::lease::Lease;
-use vitreous_project::process::host;
+use vitreous_project::process::{self, host};
 use vitreous_project::{
     Cancel, JobNumber, Project, ProjectError, Reason, Request, Requester, State, Submission, clock,
 };
@@ -94,6 +94,7 @@ fn record_recovered(job: &Judged, open: &OpenJob, project: &Project, done: &mut 
         job_id: id.0.clone(),
         unix_s: clock::unix_s(),
         host: host().into(),
+        uid: Some(process::uid()),
         cluster: String::new(),
         project_dir: project.root().to_string_lossy().into_owned(),
         command: Vec::new(),

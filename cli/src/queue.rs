@@ -110,6 +110,11 @@ impl<'a> Desk<'a> {
         self.site
     }
 
+    /// Its hosts are ours to look at, whoever runs jobs on them.
+    pub fn is_own(&self) -> bool {
+        self.scheduler.places_jobs()
+    }
+
     /// Runs one of the scheduler's commands there.
     ///
     /// # Errors

@@ -108,7 +108,17 @@ pub fn read_yaml<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ProjectE
 /// # Errors
 /// [`ProjectError::Io`] with the path.
 pub fn read(path: &Path) -> Result<Option<String>, ProjectError> {
-    match std::fs::read(path) {
+    let is_stale = |found: &io::Result<Vec<u8>>| {
+        found.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StaleNetworkFileHandle)
+    };
+    let mut found = std::fs::read(path);
+    // a network file system may hold the file that was just replaced: opened again it is the new one
+    for _ in 0..2 {
+        if is_stale(&found) {
+            found = std::fs::read(path);
+        }
+    }
+    match found {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             Ok(None)

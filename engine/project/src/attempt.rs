@@ -38,6 +38,9 @@ pub struct Request {
     pub schema: u32,
     /// Who asked.
     pub by: Requester,
+    /// The user who asked: the job runs under this name, whoever makes the pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
     /// When, for people.
     pub unix_s: f64,
     /// Why, in words; empty for a first run.
@@ -67,6 +70,7 @@ impl Request {
         Self {
             schema: vitreous_model::SCHEMA,
             by,
+            uid: Some(crate::process::uid()),
             unix_s: crate::clock::unix_s(),
             why: why.into(),
             mem_factor: 1.0,
@@ -179,6 +183,9 @@ pub struct Submission {
     pub unix_s: f64,
     /// Host where it was submitted.
     pub host: String,
+    /// The user who submitted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
     /// The cluster's own name; empty: it has none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub cluster: String,

@@ -17,6 +17,19 @@ pub fn boot_id() -> &'static str {
     })
 }
 
+/// The user this process works for.
+pub fn uid() -> u32 {
+    rustix::process::getuid().as_raw()
+}
+
+/// A user's name, for messages; of one whom this host's own list does not know, the number.
+pub fn user_name(uid: u32) -> String {
+    let list = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let is_it = |line: &&str| line.split(':').nth(2) == Some(uid.to_string().as_str());
+    let name = list.lines().find(is_it).and_then(|line| line.split(':').next());
+    name.map_or_else(|| format!("user {uid}"), String::from)
+}
+
 /// A process of some host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessId {

@@ -48,6 +48,7 @@ fn decide(policy: &RetryPolicy, evidence: &Evidence, status: &Status, tried: Tri
         mem_factor: last.mem_factor,
         time_factor: last.time_factor,
         avoid: last.avoid.clone(),
+        uid: last.uid,
         environment: last.environment.clone(),
         ..Request::new(by, why)
     };

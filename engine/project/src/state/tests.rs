@@ -12,6 +12,7 @@ fn launched() -> Evidence {
         job_id: "1".into(),
         unix_s: 0.0,
         host: "h".into(),
+        uid: None,
         cluster: String::new(),
         project_dir: String::new(),
         command: vec![],
