@@ -136,7 +136,7 @@ fn open(args: &RunArgs, around: &Surroundings<'_>, comm: &dyn Comm) -> Result<Op
         Some(number) => job.attempt(number),
         None => job.latest_attempt()?.unwrap_or_else(|| job.attempt(1)),
     };
-    let claim = Arc::new(Claim::of_script(attempt.path(), around.variable)?);
+    let claim = Arc::new(Claim::of_script(&attempt, around.variable)?);
     if claim.is_lost_now() {
         return Err(claim.failure());
     }

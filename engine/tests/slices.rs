@@ -90,6 +90,20 @@ fn slices_with_ranks_and_from_the_environment_make_what_one_run_makes() {
 }
 
 #[test]
+fn a_simulation_in_slices_is_the_same_simulation() {
+    let scratch = Scratch::new();
+    let twin = scratch.twin();
+    let whole = harness::small_movies(&twin);
+    let params = serde_json::Value::Object(whole.spec().params.clone());
+    harness::write_model(&scratch);
+    let job = scratch.job("simulate", &[], params);
+    let slices = ["1/2", "2/2"].map(|slice| engine(&job, &["--slice", slice]).spawn().expect("should start"));
+    slices.into_iter().for_each(|slice| finish(slice).succeeded(&job));
+    run(&job, &[]).succeeded(&job);
+    assert_same_results(&whole, &job);
+}
+
+#[test]
 fn jobs_without_items_and_slices_that_are_none_are_refused() {
     let scratch = Scratch::new();
     let job = scratch.job("import-volume", &[], json!({"volume": "map.mrc"}));
