@@ -1,7 +1,8 @@
 //! Following a running microscope: which movies are complete, and what is remembered of them from run to run.
 //!
-//! A movie is taken when its file has been quiet for a while: not changed for `settle_s`, by the clock of the file
-//! server that holds the job's folder. Movies may lie on another server with another clock: a file that looks younger
+//! A movie is taken when its file has been quiet for a while: not changed, nor arrived (a copy may keep the time of its
+//! original; the time it came is in its inode), for `settle_s`, by the clock of the file server that holds the job's
+//! folder. Movies may lie on another server with another clock: a file that looks younger
 //! than it is, or of the future, is taken when later runs have seen it unchanged for that time, by the one clock alone.
 //! A quiet file that is not whole (its header tells of more than there is, or it has fewer frames than the others) is
 //! still left for later while it is [`GIVEN_UP_S`] young, and then left out with the reason.
@@ -12,8 +13,8 @@ use crate::{Ctx, StageError};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 use vitreous_formats::FormatError;
 
 /// What is remembered, in the job's folder. Deleting it costs reading all headers again, and movies of equal names may
@@ -33,8 +34,8 @@ struct Seen {
     bytes: u64,
     /// When it was last changed by its server's clock, nanoseconds since 1970.
     modified_ns: u64,
-    /// When it was first seen like this, by the clock of the job's folder, seconds since 1970.
-    since_s: f64,
+    /// When it was first seen like this, by the clock of the job's folder, nanoseconds since 1970.
+    since_ns: u64,
     /// Its header, once it was whole.
     header: Option<Header>,
     /// Name of its exposure, once it was registered.
@@ -53,8 +54,10 @@ struct Memory {
 /// One look at the movies.
 pub(super) struct Watch {
     memory: Memory,
-    /// Clock of the job's folder, seconds since 1970.
-    now_s: f64,
+    /// Clock of the job's folder, nanoseconds since 1970.
+    now_ns: u64,
+    /// How long each movie has not changed, by path as in tables, seconds.
+    quiet_s: HashMap<String, f64>,
     /// Movies that have been quiet long enough, in the order of the list.
     settled: Vec<PathBuf>,
     still_written: usize,
@@ -66,40 +69,50 @@ impl Watch {
     /// # Errors
     /// The job's folder cannot be written.
     pub fn begin(ctx: &Ctx<'_>, files: Vec<PathBuf>, settle_s: f64) -> Result<Self, StageError> {
+        let now_ns = server_time_ns(ctx)?;
+        Ok(Self::begin_at(ctx, files, settle_s, now_ns))
+    }
+
+    /// The same at a given time.
+    fn begin_at(ctx: &Ctx<'_>, files: Vec<PathBuf>, settle_s: f64, now_ns: u64) -> Self {
         let mut watch = Self {
             memory: read_memory(&ctx.job_dir.join(MEMORY)),
-            now_s: server_time_s(ctx)?,
+            now_ns,
+            quiet_s: HashMap::new(),
             settled: Vec::new(),
             still_written: 0,
         };
-        let stamps: Vec<Option<(u64, u64)>> = files.par_iter().map(|path| stamp(path)).collect();
+        let times: Vec<Option<Times>> = files.par_iter().map(|path| Times::of(path)).collect();
         let mut present = BTreeMap::new();
-        for (path, stamp) in files.into_iter().zip(stamps) {
+        for (path, times) in files.into_iter().zip(times) {
             // moved away since it was listed
-            let Some((bytes, modified_ns)) = stamp else { continue };
+            let Some(Times { bytes, modified_ns, arrived_ns }) = times else { continue };
             let key = exposure_files::table_path(ctx, &path);
             let before = watch.memory.movies.remove(&key);
             let name = before.as_ref().and_then(|seen| seen.name.clone());
             let unchanged = before.filter(|seen| (seen.bytes, seen.modified_ns) == (bytes, modified_ns));
-            let fresh = Seen { bytes, modified_ns, since_s: watch.now_s, header: None, name };
+            let fresh = Seen { bytes, modified_ns, since_ns: now_ns, header: None, name };
             let seen = unchanged.unwrap_or(fresh);
-            if watch.quiet_s(&seen) >= settle_s {
+            // for certain, or by the clock of the movies' server
+            let quiet_s = watch.since(seen.since_ns).max(watch.since(modified_ns.max(arrived_ns)));
+            if quiet_s >= settle_s {
                 watch.settled.push(path);
             } else {
                 watch.still_written += 1;
             }
+            watch.quiet_s.insert(key.clone(), quiet_s);
             present.insert(key, seen);
         }
         // of movies that are gone, names stay taken
         present
             .extend(std::mem::take(&mut watch.memory.movies).into_iter().filter(|(_, s)| s.name.is_some()));
         watch.memory.movies = present;
-        Ok(watch)
+        watch
     }
 
-    /// How long a movie has certainly, or by its server's clock, not changed, seconds.
-    fn quiet_s(&self, seen: &Seen) -> f64 {
-        (self.now_s - seen.modified_ns as f64 * 1e-9).max(self.now_s - seen.since_s)
+    /// Seconds from a time to now; negative for one in the future.
+    fn since(&self, then_ns: u64) -> f64 {
+        (i128::from(self.now_ns) - i128::from(then_ns)) as f64 * 1e-9
     }
 
     /// The movies that are not being written, as far as their files' times tell.
@@ -151,8 +164,8 @@ impl Watch {
         max_bad_fraction: f64,
     ) -> Result<(), StageError> {
         let is_young = |(path, _): &Unfit| {
-            let seen = self.memory.movies.get(&exposure_files::table_path(ctx, Path::new(path)));
-            seen.is_none_or(|seen| self.quiet_s(seen) < GIVEN_UP_S)
+            let quiet_s = self.quiet_s.get(&exposure_files::table_path(ctx, Path::new(path)));
+            quiet_s.is_none_or(|quiet_s| *quiet_s < GIVEN_UP_S)
         };
         let (young, unfit): (Vec<Unfit>, Vec<Unfit>) = unfit.into_iter().partition(is_young);
         self.still_written += young.len();
@@ -207,18 +220,61 @@ fn read_memory(path: &Path) -> Memory {
     serde_json::from_slice(&bytes).unwrap_or_default()
 }
 
-/// Length and time of a file; `None` if it is gone.
-fn stamp(path: &Path) -> Option<(u64, u64)> {
-    let found = std::fs::metadata(path).ok()?;
-    let modified = found.modified().ok()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Some((found.len(), u64::try_from(modified.as_nanos()).unwrap_or(u64::MAX)))
+/// What the file system says of a file.
+struct Times {
+    bytes: u64,
+    /// When its content changed, nanoseconds since 1970.
+    modified_ns: u64,
+    /// When its inode changed: when it was written, copied or moved here.
+    arrived_ns: u64,
 }
 
-/// The clock of the server of the job's folder: the time it gives to a file made now, seconds since 1970.
-fn server_time_s(ctx: &Ctx<'_>) -> Result<f64, StageError> {
+impl Times {
+    /// `None` if it is gone.
+    fn of(path: &Path) -> Option<Self> {
+        let found = std::fs::metadata(path).ok()?;
+        let ns = |seconds: i64, ns: i64| u64::try_from(seconds * 1_000_000_000 + ns).unwrap_or_default();
+        Some(Self {
+            bytes: found.len(),
+            modified_ns: ns(found.mtime(), found.mtime_nsec()),
+            arrived_ns: ns(found.ctime(), found.ctime_nsec()),
+        })
+    }
+}
+
+/// The clock of the server of the job's folder: the time it gives to a file made now, nanoseconds since 1970.
+fn server_time_ns(ctx: &Ctx<'_>) -> Result<u64, StageError> {
     let path = ctx.create(CLOCK, |_| Ok::<(), StageError>(()))?;
-    let modified: SystemTime = std::fs::metadata(&path)
-        .and_then(|found| found.modified())
-        .map_err(|source| StageError::io(&path, source))?;
-    Ok(modified.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64())
+    let missing = || StageError::io(&path, std::io::ErrorKind::NotFound.into());
+    Times::of(&path).map(|times| times.modified_ns).ok_or_else(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vitreous_compute::comm::Solo;
+    use vitreous_compute::device::Cpu;
+
+    const HOUR_NS: u64 = 3_600_000_000_000;
+
+    #[test]
+    fn a_movie_that_never_becomes_whole_is_given_up_and_a_copy_is_as_young_as_its_arrival() {
+        let dir = tempfile::tempdir().unwrap();
+        let ctx = Ctx::new(&dir.path().join("J1"), dir.path(), &Cpu, &Solo, &|_| {}, &|| false);
+        let movie = dir.path().join("m.mrc");
+        let original = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        std::fs::File::create(&movie).unwrap().set_modified(original).unwrap();
+        let now_ns = server_time_ns(&ctx).unwrap();
+        let look = |later_ns| Watch::begin_at(&ctx, vec![movie.clone()], 60.0, now_ns + later_ns);
+        let watch = look(HOUR_NS / 120);
+        assert_eq!((watch.settled().len(), watch.still_written()), (0, 1), "it came half a minute ago");
+        let unfit = || vec![(movie.display().to_string(), "cut off".to_string())];
+        let mut watch = look(HOUR_NS / 2);
+        assert_eq!((watch.settled().len(), watch.still_written()), (1, 0));
+        watch.leave_out(&ctx, unfit(), 0.5).unwrap();
+        assert_eq!((watch.still_written(), ctx.skipped().len()), (1, 0));
+        let mut watch = look(HOUR_NS + HOUR_NS / 60);
+        watch.leave_out(&ctx, unfit(), 0.5).unwrap();
+        assert_eq!((watch.still_written(), ctx.skipped().len()), (0, 1));
+    }
 }
