@@ -117,11 +117,12 @@ pub struct Lane {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
     /// How GPUs are asked for; empty: the scheduler's usual way. Slurm: `gres` or `gpus-per-node`, then maybe a type
-    /// (`gres:a100`); Grid Engine: the resource (`gpu`); PBS: the resource of a chunk (`ngpus`).
+    /// (`gres:a100`); Grid Engine: the resource (`gpu`, or `gpu:slot` where the site counts it for each slot); PBS: the
+    /// resource of a chunk (`ngpus`).
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub gpu_option: String,
-    /// How memory is asked for; empty: the scheduler's usual way. Grid Engine: the resource (`h_vmem`, `mem_free`), of
-    /// one slot; `none`: not asked for at all.
+    /// How memory is asked for; empty: the scheduler's usual way. Slurm: `mem` of a host or `mem-per-cpu`; Grid Engine:
+    /// the resource (`h_vmem`, `mem_free`), of one slot; `none`: not asked for at all.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub mem_option: String,
     /// Grid Engine's parallel environments.

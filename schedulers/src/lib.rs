@@ -7,11 +7,15 @@
 pub mod cryosparc;
 pub mod lane;
 pub mod local;
+pub mod pbs;
 pub mod quote;
 pub mod render;
 pub mod scheduler;
+pub mod sge;
 pub mod site;
+pub mod slurm;
 pub mod ssh;
+mod verdict;
 
 pub use lane::{Lane, LaneError, Worker};
 pub use render::{LaneContext, RenderError, ScriptContext};
@@ -22,7 +26,8 @@ pub use scheduler::{
 pub use site::Site;
 
 /// Every scheduler, by the name lanes use.
-pub static SCHEDULERS: &[&dyn Scheduler] = &[&local::Local, &ssh::Ssh, &cryosparc::CryoSparc];
+pub static SCHEDULERS: &[&dyn Scheduler] =
+    &[&local::Local, &ssh::Ssh, &slurm::Slurm, &sge::Sge, &pbs::Pbs, &cryosparc::CryoSparc];
 
 /// The scheduler of a name.
 pub fn find(name: &str) -> Option<&'static dyn Scheduler> {

@@ -17,6 +17,24 @@ pub fn sh(text: &str) -> String {
     format!("'{}'", text.replace('\'', r#"'"'"'"#))
 }
 
+/// `text` as one word of a directive in a script's head (`#SBATCH`, `#$`, `#PBS`), which no shell reads. All three
+/// parsers take words in single or in double quotes, but only some join `'it'"'"'s'` to one word, and none spans lines.
+///
+/// ```
+/// use vitreous_schedulers::quote::directive;
+/// assert_eq!(directive("gpu.q"), "gpu.q");
+/// assert_eq!(directive("a b#c"), "'a b#c'");
+/// assert_eq!(directive("it's"), "\"it's\"");
+/// ```
+pub fn directive(text: &str) -> String {
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./:=@%+,-".contains(c);
+    if !line.is_empty() && line.chars().all(plain) {
+        return line;
+    }
+    if line.contains('\'') { format!("\"{}\"", line.replace('"', "'")) } else { format!("'{line}'") }
+}
+
 /// A command as a person would type it.
 pub fn command_line<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     words.into_iter().map(sh).collect::<Vec<_>>().join(" ")

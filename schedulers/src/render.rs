@@ -2,7 +2,7 @@
 //!
 //! In tera an unknown name in `{{ x }}` is an error, but in `{% if x %}` it is silently false, and nothing is quoted
 //! for the shell. So every name in a template is checked against the context before it is rendered, all unknown ones
-//! are listed, and values go through the filter `sh`.
+//! are listed, and values go through the filter `sh`, or `directive` in the directives of a script's head.
 
 use crate::lane::{Lane, ParallelEnvironments, walltime_text};
 use crate::quote;
@@ -56,6 +56,8 @@ pub struct LaneContext {
     pub mem_option: String,
     /// Grid Engine's parallel environments.
     pub parallel_environments: ParallelEnvironments,
+    /// Dialect of the scheduler: `torque` on a `pbs` lane.
+    pub dialect: String,
     /// The scheduler may run the job again, under the same id.
     pub requeue: bool,
     /// Seconds before the time limit at which the job is told to save its work.
@@ -180,6 +182,7 @@ impl LaneContext {
             gpu_option: lane.gpu_option.clone(),
             mem_option: lane.mem_option.clone(),
             parallel_environments: lane.parallel_environments.clone(),
+            dialect: lane.dialect.clone(),
             requeue: lane.requeue,
             signal_s: lane.signal_s,
             scratch: lane.scratch.clone(),
@@ -282,6 +285,9 @@ fn prepare(name: &str, template: &str) -> Result<Tera, tera::Error> {
     let mut tera = Tera::default();
     tera.autoescape_on(Vec::<&'static str>::new());
     tera.register_filter("sh", |value: tera::Value, _: Kwargs, _: &State| quote::sh(&value.to_string()));
+    tera.register_filter("directive", |value: tera::Value, _: Kwargs, _: &State| {
+        quote::directive(&value.to_string())
+    });
     tera.add_raw_templates([(BODY, BODY_TEXT), (name, template)])?;
     Ok(tera)
 }

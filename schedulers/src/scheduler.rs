@@ -140,6 +140,11 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// A job that the scheduler does not list.
+    pub fn gone() -> Self {
+        Self::of(Queue::Gone)
+    }
+
     /// Of a job without tasks.
     pub fn of(queue: Queue) -> Self {
         Self { queue, tasks: BTreeMap::new() }
@@ -227,7 +232,7 @@ pub struct QueueInfo {
     pub mem_mib: Option<u64>,
     /// GPUs of the largest host.
     pub gpus: Option<u32>,
-    /// The word by which GPUs are asked for there: `gpu:a100`, `gpu`, `ngpus`.
+    /// A lane's `gpu_option` by which GPUs are asked for there: `gres:a100`, `gpu`, `ngpus`.
     pub gpu_resource: Option<String>,
     /// Grid Engine's parallel environments that can be used there.
     pub parallel_environments: Vec<String>,
@@ -348,6 +353,11 @@ pub trait Scheduler: Sync {
     /// A shell word that is a task's number inside the script: `$SLURM_ARRAY_TASK_ID`.
     fn task_id_var(&self) -> &'static str {
         ""
+    }
+    /// The reason for a job's end that the scheduler's daemon on the node wrote into the job's own standard error, where
+    /// its answers do not hold it (Slurm's OverMemoryKill is `FAILED` by signal 9 for all of its commands).
+    fn reason_in_stderr(&self, _stderr: &str) -> Option<EndReason> {
+        None
     }
     /// Shell words that put the running job back into the queue from inside it; empty where the script cannot, or only
     /// by its exit code.

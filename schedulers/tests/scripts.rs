@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use vitreous_model::resources::Resources;
 use vitreous_schedulers::render::{Variable, render};
-use vitreous_schedulers::{Lane, LaneContext, SCHEDULERS, ScriptContext};
+use vitreous_schedulers::{Lane, LaneContext, SCHEDULERS, Scheduler, ScriptContext, find};
 
 fn bare_lane() -> LaneContext {
     LaneContext::new("l", &Lane::default())
@@ -43,24 +43,144 @@ fn everything() -> ScriptContext {
     context
 }
 
+/// With what only clusters have.
+fn on_cluster(context: ScriptContext, scheduler: &dyn Scheduler) -> ScriptContext {
+    if scheduler.places_jobs() {
+        return context;
+    }
+    let lane = LaneContext {
+        account: "em 42's".into(),
+        options: vec!["--qos=long".into(), "-l centos7".into()],
+        ..context.lane
+    };
+    ScriptContext {
+        lane,
+        job_id_var: scheduler.job_id_var().into(),
+        task_id_var: scheduler.task_id_var().into(),
+        requeue_command: scheduler.requeue().into(),
+        reruns_on_99: scheduler.reruns_on_99(),
+        ..context
+    }
+}
+
+fn rendered(scheduler: &dyn Scheduler, context: &ScriptContext) -> String {
+    let script = render(scheduler.name(), scheduler.template(), context).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &script).unwrap();
+    let checked = Command::new("sh").arg("-n").arg(file.path()).output().unwrap();
+    assert!(checked.status.success(), "{}: {}", scheduler.name(), String::from_utf8_lossy(&checked.stderr));
+    script
+}
+
 #[test]
 fn scripts_of_all_schedulers() {
     for scheduler in SCHEDULERS {
         for (case, context) in [("minimal", minimal()), ("everything", everything())] {
-            let script = render(scheduler.name(), scheduler.template(), &context).unwrap();
+            let script = rendered(*scheduler, &on_cluster(context, *scheduler));
             insta::assert_snapshot!(format!("{}_{case}", scheduler.name()), script);
         }
     }
 }
 
-/// Every value in our templates goes through `sh`, but for names of variables, shell text by its nature, and words
-/// whose alphabet is ours.
+/// The directives of a script's head.
+fn head(scheduler: &str, change: impl FnOnce(&mut ScriptContext)) -> Vec<String> {
+    let scheduler = find(scheduler).unwrap();
+    let mut context = on_cluster(minimal(), scheduler);
+    (context.lane.account, context.lane.options) = (String::new(), Vec::new());
+    change(&mut context);
+    let directive = |line: &&str| ["#SBATCH ", "#$ ", "#PBS "].iter().any(|mark| line.starts_with(mark));
+    rendered(scheduler, &context).lines().filter(directive).map(String::from).collect()
+}
+
+/// Two hosts with two ranks of four threads and one GPU each.
+fn with_gpus(context: &mut ScriptContext) {
+    context.set_resources(&Resources {
+        nodes: 2,
+        ranks: 4,
+        threads: 4,
+        gpus: 2,
+        mem_mib: 32_000,
+        walltime_s: 90_000,
+        ..Resources::default()
+    });
+}
+
+#[test]
+fn heads_of_mpi_jobs_with_gpus() {
+    let heads = |scheduler: &str, changes: &[fn(&mut LaneContext)]| {
+        let mut text = String::new();
+        for change in changes {
+            let lines = head(scheduler, |context| {
+                with_gpus(context);
+                change(&mut context.lane);
+            });
+            text += &(lines.join("\n") + "\n\n");
+        }
+        insta::assert_snapshot!(format!("head_{scheduler}_mpi_gpu"), text);
+    };
+    heads(
+        "slurm",
+        &[
+            |_| {},
+            |lane| (lane.gpu_option, lane.mem_option) = ("gres:a100".into(), "mem-per-cpu".into()),
+            |lane| (lane.gpu_option, lane.mem_option) = ("gpus-per-node:a100".into(), "none".into()),
+            |lane| (lane.gpu_option, lane.requeue, lane.signal_s) = ("gpus-per-node".into(), false, 0),
+        ],
+    );
+    heads(
+        "sge",
+        &[
+            |_| {},
+            |lane| (lane.gpu_option, lane.mem_option) = ("gpu_card:slot".into(), "h_vmem".into()),
+            |lane| (lane.gpu_option, lane.mem_option, lane.requeue) = ("cuda".into(), "none".into(), false),
+        ],
+    );
+    heads(
+        "pbs",
+        &[
+            |_| {},
+            |lane| (lane.gpu_option, lane.mem_option) = ("gpus".into(), "none".into()),
+            |lane| lane.dialect = "torque".into(),
+            |lane| (lane.dialect, lane.mem_option) = ("torque".into(), "pmem".into()),
+        ],
+    );
+}
+
+/// The tasks of an array, numbered by the scheduler.
+#[test]
+fn scripts_of_arrays() {
+    for scheduler in SCHEDULERS.iter().filter(|scheduler| !scheduler.places_jobs()) {
+        let mut context = on_cluster(minimal(), *scheduler);
+        (context.elements, context.element_count) = (vec![2, 5, 7], 8);
+        let script = rendered(*scheduler, &context);
+        let task = format!("task={}", scheduler.task_id_var());
+        assert!(script.contains(&task), "{}: no `{task}`", scheduler.name());
+        assert!(script.contains(&format!("me=\"{}\"", scheduler.job_id_var())), "{}", scheduler.name());
+        insta::assert_snapshot!(format!("{}_array", scheduler.name()), script);
+    }
+}
+
+#[test]
+fn values_in_directives_keep_their_blanks_quotes_and_signs() {
+    let head = |scheduler: &str, account: &str| {
+        head(scheduler, |context| context.lane.account = account.into()).join("\n")
+    };
+    assert!(head("slurm", "a b #c").contains("\n#SBATCH --account='a b #c'\n"));
+    assert!(head("slurm", "it's $HOME").contains("\n#SBATCH --account=\"it's $HOME\"\n"));
+    assert!(head("sge", "a#c").contains("\n#$ -P 'a#c'\n"));
+    assert!(head("pbs", "a b").contains("\n#PBS -A 'a b'\n"));
+    assert!(!head("pbs", "a\n#PBS -q other").contains("\n#PBS -q"), "a value cannot add a directive");
+}
+
+/// Every value in our templates goes through `sh`, or `directive` in a directive, but for names of variables, shell text
+/// by its nature, directives of the site, and words whose alphabet is ours.
 #[test]
 fn every_value_in_our_templates_is_quoted() {
     const RAW: &[&str] = &[
         "variable.name",
         "lane.scratch",
         "lane.setup",
+        "option",
         "job_id_var",
         "task_id_var",
         "requeue_command",
@@ -84,7 +204,8 @@ fn every_value_in_our_templates_is_quoted() {
         templates += 1;
         let text = std::fs::read_to_string(entry.path()).unwrap();
         for value in text.split("{{").skip(1).map(|rest| rest.split("}}").next().unwrap().trim()) {
-            assert!(value.ends_with("| sh") || RAW.contains(&value), "{}: {value}", entry.path().display());
+            let is_quoted = value.ends_with("| sh") || value.ends_with("| directive");
+            assert!(is_quoted || RAW.contains(&value), "{}: {value}", entry.path().display());
         }
     }
     let different: std::collections::BTreeSet<&str> = SCHEDULERS.iter().map(|s| s.template()).collect();
@@ -113,8 +234,7 @@ impl Bench {
         context.cancel_file = file("cancel-01.json");
         change(&mut context);
         std::fs::create_dir(file("attempt-01")).unwrap();
-        let script =
-            render("local", vitreous_schedulers::find("local").unwrap().template(), &context).unwrap();
+        let script = render("local", find("local").unwrap().template(), &context).unwrap();
         std::fs::write(file("submit.sh"), script).unwrap();
         let executable = Command::new("chmod").args(["+x", &file("engine")]).status().unwrap();
         assert!(executable.success());
