@@ -211,9 +211,9 @@ impl Account<'_> {
     fn queue(&self) -> Queue {
         let row =
             Row { state: self.state, reason: "", reasons: "", code: self.code, restarts: 0, host: self.host };
-        let is_killed = self.code.signal == 9 && self.limit.is_some_and(|limit| self.used >= limit);
         match row.queue() {
             Queue::Ended(end) if end.reason == EndReason::Exited && !end.is_well() => {
+                let is_killed = end.signal == Some(9) && self.limit.is_some_and(|limit| self.used >= limit);
                 if !self.has_step_out_of_memory && !is_killed {
                     return Queue::Ended(end);
                 }
