@@ -273,6 +273,10 @@ impl Scheduler for Slurm {
         "$SLURM_ARRAY_TASK_ID"
     }
 
+    fn signals_before_limit(&self) -> bool {
+        true
+    }
+
     fn reason_in_stderr(&self, stderr: &str) -> Option<EndReason> {
         reasons::in_stderr(stderr)
     }
