@@ -235,4 +235,15 @@ mod tests {
         let events = vitreous_project::events::tail(&path).expect("should read");
         assert_eq!(events.len(), 1);
     }
+
+    #[test]
+    fn a_speaker_that_ends_at_once_does_not_wait_for_its_heart() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("events.jsonl");
+        // each call that is missed would cost the time of a heartbeat, and leave one
+        for _ in 0..200 {
+            drop(Speaker::new(Some(EventWriter::open(&path).expect("should open")), Arc::default()));
+        }
+        assert!(vitreous_project::events::tail(&path).expect("should read").is_empty());
+    }
 }
