@@ -110,7 +110,11 @@ impl Evidence {
         if self.exit.as_ref().is_none_or(|exit| exit.code != 0) && (self.claimed || self.exit.is_some()) {
             let last = dir.last_events()?;
             self.ended = events::ended(&last);
-            self.progress = (!last.is_empty()).then(|| events::progress(&last));
+            self.progress = match last.is_empty() {
+                // of an array: what its elements say
+                true => dir.progress()?,
+                false => Some(events::progress(&last)),
+            };
         }
         Ok(())
     }
