@@ -19,20 +19,24 @@ use vitreous_project::{
 };
 use vitreous_schedulers::{JobId, SchedulerError, Site};
 
+/// A launch that went well.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Submitted {
+    /// The scheduler's id.
+    pub id: String,
+    /// Where it was submitted.
+    pub site: Site,
+    /// What was asked for.
+    pub resources: Resources,
+    /// The place it was given.
+    pub place: Place,
+}
+
 /// What became of a launch.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Launched {
     /// It is with the scheduler.
-    Submitted {
-        /// The scheduler's id.
-        id: String,
-        /// Where it was submitted.
-        site: Site,
-        /// What was asked for.
-        resources: Resources,
-        /// The place it was given.
-        place: Place,
-    },
+    Submitted(Box<Submitted>),
     /// There is no host with room for it; nothing was done.
     NoRoom,
     /// Somebody else launches it, or has cancelled it in the meantime.
@@ -128,7 +132,8 @@ pub fn launch(
         command: plan.submit.words(),
         recovered: false,
     })?;
-    Ok(Launched::Submitted { id: job_id, site: plan.site, resources: plan.resources, place })
+    let submitted = Submitted { id: job_id, site: plan.site, resources: plan.resources, place };
+    Ok(Launched::Submitted(Box::new(submitted)))
 }
 
 /// Elements that earlier attempts of an array have done, and into how many the items were divided.

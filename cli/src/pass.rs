@@ -6,7 +6,7 @@ use crate::board::{Board, Judged};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
 use crate::lanes::{self, NamedLane};
-use crate::launch::{self, Launched, Wanted};
+use crate::launch::{self, Launched, Submitted, Wanted};
 use crate::place::Room;
 use crate::{growth, verdict};
 use std::collections::{BTreeMap, BTreeSet};
@@ -199,7 +199,8 @@ impl<'a, 'c> Launcher<'a, 'c> {
         let wanted = Wanted { job: &open.dir, attempt: open.evidence.attempt, request, after };
         match launch::launch(self.context, self.project, &lane, &wanted, &self.room)? {
             Launched::NotOurs | Launched::NoRoom => Ok(None),
-            Launched::Submitted { id, site, resources, place } => {
+            Launched::Submitted(submitted) => {
+                let Submitted { id, site, resources, place } = *submitted;
                 self.room.add(name, &place, &resources);
                 self.out.insert(job.summary.job, (site, JobId(id.clone())));
                 Ok(Some(id))

@@ -1,12 +1,12 @@
 //! Making a job: its number is unique however many make jobs at once.
 
 use crate::atomic;
-use crate::attempt::Request;
 use crate::clock;
 use crate::error::ProjectError;
 use crate::job::{JobDir, JobSpec, ResourceOverrides, RetryPolicy};
 use crate::names::{InputRef, JobNumber};
 use crate::project::{Project, folders_in, to_yaml};
+use crate::records::Request;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -106,8 +106,8 @@ fn fill(bare: &Path, path: &Path, spec: &JobSpec, request: Option<&Request>) -> 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::attempt::Requester;
     use crate::project::{Microscope, ProjectFile};
+    use crate::records::Requester;
 
     pub(crate) fn new_job(job_type: &str) -> NewJob {
         NewJob {

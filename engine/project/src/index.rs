@@ -256,8 +256,8 @@ pub fn server_ns(project: &Project) -> i64 {
 mod tests {
     use super::*;
     use crate::allocate::tests::new_job;
-    use crate::attempt::{Exit, Intent, Request, Requester};
     use crate::project::{Microscope, ProjectFile};
+    use crate::records::{Exit, Intent, Request, Requester};
     use crate::state::{Seen, State};
     use uuid::Uuid;
 

@@ -1,8 +1,9 @@
 //! A job's folder and the files in it that are not of one attempt.
 
-use crate::attempt::{AttemptDir, Cancel, Request};
+use crate::attempt::AttemptDir;
 use crate::error::ProjectError;
 use crate::names::{InputRef, JobNumber, attempt_in};
+use crate::records::{Cancel, Request};
 use crate::{atomic, fingerprint};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

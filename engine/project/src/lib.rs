@@ -48,17 +48,17 @@ pub mod lineage;
 pub mod names;
 pub mod process;
 pub mod project;
+pub mod records;
 pub mod retry;
 pub mod state;
 
 pub use allocate::NewJob;
-pub use attempt::{
-    AttemptDir, Cancel, Elements, Exit, Intent, Refusal, Request, Requester, Submission, Usage, Verdict,
-};
+pub use attempt::AttemptDir;
 pub use error::ProjectError;
 pub use events::EventWriter;
 pub use events::Progress;
 pub use job::{Effective, JobDir, JobSpec, ResolvedInput, ResourceOverrides, RetryPolicy};
 pub use names::{InputRef, JobNumber};
 pub use project::{Microscope, Project, ProjectFile};
+pub use records::{Cancel, Elements, Exit, Intent, Refusal, Request, Requester, Submission, Usage, Verdict};
 pub use state::{Reason, State, Status};

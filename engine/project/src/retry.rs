@@ -1,8 +1,8 @@
 //! When a job that ended badly is run again by itself.
 
-use crate::attempt::{Request, Requester};
 use crate::error::ProjectError;
 use crate::job::{JobDir, RetryPolicy};
+use crate::records::{Request, Requester};
 use crate::state::{Evidence, Reason, State, Status};
 
 /// A job that goes on from its checkpoint so often without an end is stuck, not long.

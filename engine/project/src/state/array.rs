@@ -1,8 +1,9 @@
 //! The state of an array, from the ends of its elements.
 
 use super::{Evidence, Reason, Seen, State, Status};
-use crate::attempt::{AttemptDir, Intent};
+use crate::attempt::AttemptDir;
 use crate::error::ProjectError;
+use crate::records::Intent;
 use crate::state::ElementEnd;
 use std::collections::BTreeMap;
 

@@ -1,12 +1,12 @@
 //! What the folder of a job says about its newest attempt.
 
 use super::array;
-use crate::attempt::{Cancel, Elements, Exit, Intent, Request, Submission, Verdict};
 use crate::error::ProjectError;
 use crate::events::{self, Progress};
 use crate::job::JobDir;
 use crate::names::attempt_in;
 use crate::process::Liveness;
+use crate::records::{Cancel, Elements, Exit, Intent, Request, Submission, Verdict};
 use vitreous_model::exit;
 
 /// How an element of an array ended.

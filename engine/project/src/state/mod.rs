@@ -16,8 +16,8 @@ mod tests;
 pub use evidence::{ElementEnd, Evidence};
 pub use reason::Reason;
 
-use crate::attempt::{Exit, Requester, Verdict};
 use crate::process::Liveness;
+use crate::records::{Exit, Requester, Verdict};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 

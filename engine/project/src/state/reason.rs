@@ -1,6 +1,6 @@
 //! Why a job ended as it did, in words that retry policies and people share.
 
-use crate::attempt::Exit;
+use crate::records::Exit;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use vitreous_model::exit;

@@ -1,7 +1,7 @@
 //! Every combination of evidence.
 
 use super::*;
-use crate::attempt::{Cancel, Elements, Intent, Request, Requester, Submission, Verdict};
+use crate::records::{Cancel, Elements, Intent, Request, Requester, Submission, Verdict};
 use uuid::Uuid;
 
 fn launched() -> Evidence {
