@@ -1,7 +1,13 @@
 //! Every command of an adapter against the real scheduler: `VITREOUS_REAL_SCHEDULER=slurm|sge|pbs` names it, and the
 //! environment says where it is (SLURM_CONF, SGE_ROOT, PATH). With `VITREOUS_RECORD=FOLDER` what the scheduler answered
 //! is kept there, as fixtures.
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, reason = "a test runs what it tests")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test runs what it tests, and shows what it saw"
+)]
 
 use std::io::Write;
 use std::path::Path;

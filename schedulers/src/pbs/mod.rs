@@ -192,10 +192,9 @@ impl Scheduler for Pbs {
         let said = Said::new("pbs", answer);
         if answer.code == 0 {
             // hooks of a site may print before it
-            let ids = answer.stdout.lines().rev().map(|line| JobId(line.trim().to_string()));
+            let mut ids = answer.stdout.lines().rev().map(|line| JobId(line.trim().to_string()));
             return ids
-                .filter(|id| is_plain_id(id) && id.0.starts_with(|c: char| c.is_ascii_digit()))
-                .next()
+                .find(|id| is_plain_id(id) && id.0.starts_with(|c: char| c.is_ascii_digit()))
                 .ok_or_else(|| said.unexpected(EXPECTED));
         }
         if answer.code == SSH_FAILED || said.says(UNCERTAIN) {
