@@ -443,6 +443,20 @@ mod tests {
     }
 
     #[test]
+    fn every_scheduler_has_an_example_of_a_lane() {
+        for (name, text) in [
+            ("slurm", include_str!("../../templates/lanes/slurm.example.yaml")),
+            ("sge", include_str!("../../templates/lanes/sge.example.yaml")),
+            ("pbs", include_str!("../../templates/lanes/pbs.example.yaml")),
+            ("ssh", include_str!("../../templates/lanes/ssh.example.yaml")),
+        ] {
+            let lane = Lane::parse(name, text).unwrap();
+            assert_eq!(lane.scheduler, name);
+            assert_eq!(lane.is_cluster(), name != "ssh");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_its_place() {
         let error = |text: &str| Lane::parse("gpu", text).unwrap_err().to_string();
         let text = error("schema: 1\nscheduler: local\nslot: 2\n");

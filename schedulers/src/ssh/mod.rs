@@ -2,6 +2,9 @@
 //! README.md. On the machine itself everything is as on a `local` lane; what differs is who runs the commands, which is
 //! [`Site::command`]'s to say.
 
+#[cfg(test)]
+mod tests;
+
 use crate::local::Local;
 use crate::scheduler::{Answer, Cmd, JobId, QueueInfo, Scheduler, SchedulerError, Script, Standing, Stop};
 use crate::site::Site;
