@@ -22,6 +22,7 @@ pub mod plan;
 pub mod queue;
 pub mod shell;
 pub mod tell;
+pub mod usage;
 pub mod verdict;
 
 use std::ffi::OsString;

@@ -5,10 +5,11 @@ use crate::failure::{Failure, Outcome};
 use crate::inputs;
 use crate::lanes::{self, NamedLane};
 use crate::place::{self, Place};
+use crate::usage;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
-use vitreous_jobs::JobType;
+use vitreous_jobs::{Estimate, JobType};
 use vitreous_model::resources::{InputSummary, Resources};
 use vitreous_project::{Elements, JobSpec, Project, Request};
 use vitreous_schedulers::render::Variable;
@@ -64,6 +65,8 @@ impl<'a> Attempt<'a> {
 pub struct Needs {
     /// What is asked of the machine, for one task of an array.
     pub resources: Resources,
+    /// What the job type says it needs, corrected by what jobs of the type used, with the reasons.
+    pub estimate: Estimate,
     /// What is known of its inputs.
     pub inputs: InputSummary,
     /// It goes as an array.
@@ -84,15 +87,19 @@ pub fn needs(project: &Project, lane: &NamedLane, attempt: &Attempt<'_>) -> Outc
     if let Some(elements) = &elements {
         share.items = inputs.items.div_ceil(u64::from(elements.of));
     }
-    let mut formula = job_type.resources(&effective, &share);
+    let mut estimate =
+        usage::suggest(&usage::history(project, job_type), job_type.estimate(&effective, &share));
     if inputs.provisional {
         // nobody knows how much there will be: all the time that the lane gives, so that it is not cut off
-        formula.walltime_s = lane.lane.limits.walltime.unwrap_or(formula.walltime_s.saturating_mul(4));
+        let four_times = estimate.resources.walltime_s.saturating_mul(4);
+        let walltime_s = lane.lane.limits.walltime.unwrap_or(four_times);
+        estimate = estimate
+            .walltime_s(walltime_s, "all that the lane gives: how much there is to do is not known yet");
     }
-    let asked = spec.resources.apply(scaled(formula, attempt.request));
+    let asked = spec.resources.apply(scaled(estimate.resources.clone(), attempt.request));
     check_places(lane, &asked)?;
     let resources = fit_cores(lane, lane.lane.fit(&lane.name, &asked)?);
-    Ok(Needs { resources, inputs, elements })
+    Ok(Needs { resources, estimate, inputs, elements })
 }
 
 /// The elements that are to be done; `None`: it goes as one job, as it does when only collecting is left.
@@ -205,10 +212,13 @@ pub fn prepare(
 /// Limits that the script keeps itself, and how it goes back into the queue.
 fn set_limits(values: &mut ScriptContext, lane: &NamedLane) {
     let scheduler = lane.scheduler();
-    let warns_itself = scheduler.signals_before_limit();
-    if !warns_itself && values.walltime_s > 0 {
+    let limit_s = match scheduler.grants_walltime() {
+        true => values.walltime_s,
+        false => lane.lane.limits.walltime.unwrap_or(0),
+    };
+    if !scheduler.signals_before_limit() {
         // a short limit leaves at least half of it for work
-        values.deadline_s = values.walltime_s.saturating_sub(lane.lane.signal_s).max(values.walltime_s / 2);
+        values.deadline_s = limit_s.saturating_sub(lane.lane.signal_s).max(limit_s / 2);
     }
     if scheduler.places_jobs() {
         // without a limit of the lane's, time is only estimated and nobody else waits for it

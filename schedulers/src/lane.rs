@@ -287,6 +287,13 @@ impl Lane {
                 "`submit_host` is for clusters; an ssh lane reaches its workers itself".into(),
             ));
         }
+        let has_commands = lane.commands.as_ref().is_some_and(|commands| !commands.submit.is_empty());
+        if (lane.scheduler == "cryosparc") != has_commands {
+            return Err(malformed(match has_commands {
+                true => format!("`commands` are for scheduler `cryosparc`, and this lane has `{}`", lane.scheduler),
+                false => "a cryosparc lane needs `commands: {submit: …, status: …, cancel: …}`; `vitreous lane import-cryosparc` writes them".into(),
+            }));
+        }
         let has_arrays = crate::find(&lane.scheduler).is_some_and(|found| !found.task_id_var().is_empty());
         if lane.array.is_some() && !has_arrays {
             return Err(malformed(format!(
@@ -465,6 +472,15 @@ mod tests {
         assert!(text.contains("unknown scheduler `lsf`; known: local, ssh"), "{text}");
         let text = error("schema: 1\nscheduler: local\nlimits: {walltime: tomorrow}\n");
         assert!(text.contains("`tomorrow` is no wall time"), "{text}");
+        let text = error("schema: 1\nscheduler: cryosparc\n");
+        assert!(text.contains("needs `commands"), "{text}");
+        let text = error("schema: 1\nscheduler: local\ncommands: {submit: sbatch}\n");
+        assert!(
+            text.contains("`commands` are for scheduler `cryosparc`, and this lane has `local`"),
+            "{text}"
+        );
+        let text = error("schema: 1\nscheduler: cryosparc\ncommands: {submit: s}\narray: 5\n");
+        assert!(text.contains("`cryosparc` has none"), "{text}");
         assert!(error("schema: 2\nscheduler: local\nnews: 1\n").contains("schema 2"));
         assert!(error("schema: 1\nscheduler: local\nenv: {\"A B\": c}\n").contains("`A B`"));
     }

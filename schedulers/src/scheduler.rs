@@ -372,6 +372,11 @@ pub trait Scheduler: Sync {
     fn signals_before_limit(&self) -> bool {
         false
     }
+    /// Jobs get the wall time that they ask for; otherwise the site decides, and the lane's `limits.walltime` says how
+    /// long that is.
+    fn grants_walltime(&self) -> bool {
+        true
+    }
     /// It makes a job wait for others ([`Script::after`]).
     fn can_wait_for_jobs(&self) -> bool {
         true

@@ -16,6 +16,7 @@ mod report;
 mod retry;
 mod run;
 mod show;
+mod stats;
 mod status;
 mod types;
 mod why;
@@ -57,6 +58,7 @@ pub static COMMANDS: &[Entry] = &[
     entry!(why),
     entry!(logs),
     entry!(report),
+    entry!(stats),
     entry!(cancel),
     entry!(retry),
     entry!(advance),

@@ -3,7 +3,7 @@
 use crate::context::{Context, remark};
 use crate::failure::{Failure, Outcome};
 use crate::place::{Place, Room};
-use crate::{follow, inputs, lanes, make, pass, plan, tell};
+use crate::{follow, inputs, lanes, make, pass, plan, tell, usage};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -197,25 +197,27 @@ fn dry_run(context: &mut Context<'_>, project: &Project, new: NewJob) -> Outcome
     if let Some(warning) = &plan.warning {
         remark(format!("warning: {warning}"));
     }
+    let reasons = usage::reasons(&needs.estimate, &attempt, &lane.name, &plan.resources);
     let words = plan.submit.words();
     let command = quote::command_line(words.iter().map(String::as_str));
     let result = json!({
         "dry_run": true, "job": spec.job, "type": spec.job_type, "inputs": spec.inputs, "params": spec.params,
-        "lane": spec.lane, "resources": plan.resources, "script": plan.script, "command": words,
+        "lane": spec.lane, "resources": plan.resources, "reasons": reasons, "script": plan.script,
+        "body": plan.body, "command": words,
     });
     context.screen.result(&result, || {
-        let r = &plan.resources;
-        format!(
-            "# {} {} in lane {}: {} rank(s) of {} thread(s), {} MiB, {}\n{}\n# submitted by: {command}",
-            spec.job,
-            spec.job_type,
-            spec.lane,
-            r.ranks,
-            r.threads,
-            r.mem_mib,
-            vitreous_schedulers::lane::walltime_text(r.walltime_s),
-            plan.script,
-        )
+        let mut text = format!("# {} {} in lane {} asks for\n", spec.job, spec.job_type, spec.lane);
+        for reason in &reasons {
+            text += &format!("#   {:<9} {:<10} {}\n", reason.resource, reason.value, reason.why);
+        }
+        if let Some(elements) = &needs.elements {
+            text += &format!("# each of {} tasks of an array\n", elements.numbers.len());
+        }
+        text += &plan.script;
+        if let Some(body) = &plan.body {
+            text += &format!("\n# run.sh beside it, which it runs:\n{body}");
+        }
+        text + &format!("\n# submitted by: {command}")
     })?;
     Ok(exit::OK)
 }

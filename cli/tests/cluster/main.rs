@@ -15,6 +15,7 @@
 mod arrays;
 mod bad_input;
 mod cluster;
+mod cryosparc;
 mod ends;
 mod faults;
 mod kills;

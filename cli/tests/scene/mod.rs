@@ -51,15 +51,17 @@ impl Scene {
             r#"#!/bin/sh
 [ "$1" = version ] && {{ echo '{{"version":"{}"}}'; exit 0; }}
 job=$2 attempt=$4 here=$(dirname "$0")
-echo "$(basename "$job") $attempt" >>"$here/runs"
+echo "$(basename -- "$job") $attempt" >>"$here/runs"
 {body}
+[ "$1" = probe ] && {{ echo '{probed}' >"$3"; exit 0; }}
 cat >"$job/outputs.tmp" <<END
 {{"schema":1,"outputs":[{{"slot":"movies","kind":"movies","path":"movies.h5","count":4}},
 {{"slot":"micrographs","kind":"micrographs","path":"micrographs.h5","count":4}}]}}
 END
 mv "$job/outputs.tmp" "$job/outputs.json"
 "#,
-            env!("CARGO_PKG_VERSION")
+            env!("CARGO_PKG_VERSION"),
+            probed = probed(),
         );
         std::fs::write(&path, text).unwrap();
         assert!(Command::new("chmod").arg("+x").arg(&path).status().unwrap().success());
@@ -217,6 +219,22 @@ mv "$job/outputs.tmp" "$job/outputs.json"
         }
         tidy
     }
+}
+
+/// What a probe job of the stand-in engine finds: one rank on a host that does not limit it.
+fn probed() -> serde_json::Value {
+    serde_json::json!({
+        "host": "here", "job": {}, "modules": [],
+        "cores": {"granted": 4, "decided_by": "machine"},
+        "memory": {"granted_mib": 64000, "decided_by": "machine"},
+        "gpus": {"granted": [], "devices": []},
+        "ranks": {"count": 1, "hosts": ["here"]},
+        "scratch": null,
+        "paths": [{"path": "/em", "readable": true, "writable": true}],
+        "engine": {"version": env!("CARGO_PKG_VERSION"), "features": []},
+        "clock": {"difference_s": 0.0},
+        "problems": [],
+    })
 }
 
 impl Drop for Scene {

@@ -37,8 +37,8 @@ impl Estimate {
         self
     }
 
-    /// The reason of a resource; empty if it has none.
+    /// The newest reason of a resource; empty if it has none.
     pub fn reason(&self, resource: &str) -> &str {
-        self.reasons.iter().find(|(name, _)| *name == resource).map_or("", |(_, why)| why.as_str())
+        self.reasons.iter().rev().find(|(name, _)| *name == resource).map_or("", |(_, why)| why.as_str())
     }
 }

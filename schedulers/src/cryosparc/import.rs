@@ -200,10 +200,11 @@ fn warn_of_script(text: &str, warnings: &mut Vec<String>) {
     if let Some((at, _)) = code().find(|(_, line)| line.contains("nvidia-smi")) {
         warnings.push(format!("line {} looks for free GPUs itself: two jobs that start together may choose the same one; the scheduler's own choice is safe", at + 1));
     }
+    let folder = "{{ job_dir_abs }}";
     let mut lines = text.lines().enumerate();
-    if let Some((at, line)) = lines.find(|(_, line)| is_directory_output(line)) {
+    if let Some((at, line)) = lines.find(|(_, line)| template::output_folder(line, folder).is_some()) {
         warnings.push(format!(
-            "line {} names a folder, not a file, for the output (`{}`): the scheduler may not start the job; add a file name",
+            "line {} names a folder for the output (`{}`), with which Slurm fails the job: a file `slurm-%j.out` in it is meant and rendered",
             at + 1,
             line.trim()
         ));
@@ -221,14 +222,6 @@ fn memory_factor(code: &str) -> Option<&str> {
     let numbers = code.split(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == '_'));
     let mut numbers = numbers.filter(|word| word.starts_with(|c: char| c.is_ascii_digit()));
     numbers.find(|word| word.parse::<f64>().is_ok_and(|number| ![0.0, 1.0, 1000.0, 1024.0].contains(&number)))
-}
-
-/// `#SBATCH -o {{ job_dir_abs }}`: Slurm wants a file there.
-fn is_directory_output(line: &str) -> bool {
-    let Some(directive) = line.trim().strip_prefix("#SBATCH") else { return false };
-    let names_output =
-        ["-o", "-e", "--output", "--error"].iter().any(|flag| directive.trim_start().starts_with(flag));
-    names_output && line.trim_end().ends_with("job_dir_abs }}")
 }
 
 /// The time limit that the directives ask for, seconds, if it is a plain number or time.

@@ -124,6 +124,11 @@ impl Scheduler for CryoSparc {
         values::JOB_ID_WORD
     }
 
+    /// CryoSPARC's scripts have one time limit for all jobs.
+    fn grants_walltime(&self) -> bool {
+        false
+    }
+
     fn can_wait_for_jobs(&self) -> bool {
         false
     }

@@ -61,7 +61,27 @@ pub fn render(
     let mut known = values::of_script(context);
     known.extend(context.lane.vars.clone());
     known.extend(vars.clone());
-    render_with(name, text, known)
+    let script = render_with(name, text, known)?;
+    Ok(script.split_inclusive('\n').map(|line| with_output_file(line, &context.attempt_dir)).collect())
+}
+
+/// A line of a script; where it is a directive that sends Slurm's output to the attempt's folder, a file in it: sites
+/// have such directives, and Slurm fails jobs that have them. (Grid Engine and PBS take folders.)
+fn with_output_file(line: &str, folder: &str) -> String {
+    let Some(ending) = output_folder(line, folder) else { return line.into() };
+    let bare = line.trim_end();
+    format!("{}/slurm-%j.{ending}{}", bare.trim_end_matches('/'), &line[bare.len()..])
+}
+
+/// Whether a line sends Slurm's output to `folder` itself; if so, the ending of the file that is meant.
+pub(super) fn output_folder(line: &str, folder: &str) -> Option<&'static str> {
+    let directive = line.trim().strip_prefix("#SBATCH")?.trim();
+    let value = directive.strip_suffix('/').unwrap_or(directive).strip_suffix(folder)?;
+    match value.trim_end_matches(['=', ' ', '\t']) {
+        "-o" | "--output" => Some("out"),
+        "-e" | "--error" => Some("err"),
+        _ => None,
+    }
 }
 
 /// Renders `text` with exactly these values; null counts as none.

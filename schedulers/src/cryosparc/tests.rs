@@ -98,6 +98,20 @@ fn custom_variables_are_listed_with_their_lines_even_in_conditions() {
 }
 
 #[test]
+fn output_that_names_a_folder_goes_into_a_file_there() {
+    let attempt = "/em/T20S/J0002-correct-motion/attempt-01";
+    for (line, expected) in [
+        ("#SBATCH -o {{ job_dir_abs }}", format!("#SBATCH -o {attempt}/slurm-%j.out")),
+        ("#SBATCH --error={{ job_dir_abs }}/  \n", format!("#SBATCH --error={attempt}/slurm-%j.err  \n")),
+        ("#SBATCH -o {{ job_dir_abs }}/x.out", format!("#SBATCH -o {attempt}/x.out")),
+        ("#SBATCH -D {{ job_dir_abs }}", format!("#SBATCH -D {attempt}")),
+        ("#$ -o {{ job_dir_abs }}", format!("#$ -o {attempt}")),
+    ] {
+        assert_eq!(rendered(line, &[]).unwrap(), expected);
+    }
+}
+
+#[test]
 fn a_jobs_own_values_win_over_the_lanes() {
     let lane = Lane { vars: [("queue".to_string(), json!("short"))].into(), ..Lane::default() };
     let context = ScriptContext { lane: LaneContext::new("cs", &lane), ..context() };
