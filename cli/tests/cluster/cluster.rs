@@ -37,7 +37,7 @@ const LOCAL: Cluster = Cluster {
     commands: &[],
     submit: "",
     queries: &[],
-    lane: "slots: 8\nlimits: {threads: 8}\n",
+    lane: "slots: 8\nlimits: {threads: 8}\nenforce_memory: true\n",
     hold: "",
     held_words: "",
     wrong_queue: "",

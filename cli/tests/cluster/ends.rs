@@ -84,8 +84,8 @@ fn a_job_above_its_memory_gets_more_when_it_may_be_tried_again() {
 #[test]
 fn a_checkpoint_before_the_time_limit_is_gone_on_from() {
     let Some(scene) = Scene::begin(Use::Shared, Form::Short, SAVES) else { return };
-    // Slurm counts limits in minutes; the signal comes a quarter of a minute after the start
-    scene.write_lane("signal_s: 45\n");
+    // Slurm counts limits in minutes; the signal comes half a minute after the start
+    scene.write_lane("signal_s: 45\nlimits: {walltime: 60, threads: 8, mem_gib: 4}\n");
     scene.import_ok(&["--walltime", "60"]);
     scene.wait_at_most(LONG, 1, "done");
     assert_eq!(scene.runs().len(), 2, "told once, and gone on once: {:?}", scene.runs());
@@ -98,7 +98,7 @@ fn a_job_out_of_time_has_failed_for_that_reason() {
     else {
         return;
     };
-    scene.write_lane("signal_s: 20\n");
+    scene.write_lane("signal_s: 20\nlimits: {walltime: 60, threads: 8, mem_gib: 4}\n");
     scene.import_ok(&["--walltime", "60"]);
     scene.wait_at_most(LONG, 1, "failed (timeout)");
     assert_eq!(scene.runs().len(), 1);
