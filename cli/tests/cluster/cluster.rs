@@ -25,6 +25,10 @@ pub struct Cluster {
     pub wrong_queue: &'static str,
     /// What it says of a queue that there is not.
     pub wrong_queue_words: &'static str,
+    /// What it says when it took a job but its answer was lost on the way.
+    pub lost_words: &'static str,
+    /// What it says when it takes no more jobs of this user.
+    pub full_words: &'static str,
     /// The node that the first job goes to and that can be lost; empty: none.
     pub node: &'static str,
     /// Commands that show what it knows, for reports of failures.
@@ -42,6 +46,8 @@ const LOCAL: Cluster = Cluster {
     held_words: "",
     wrong_queue: "",
     wrong_queue_words: "",
+    lost_words: "",
+    full_words: "",
     node: "",
     views: &[&["ps", "x", "-o", "pid,ppid,sid,stat,etime,args"]],
 };
@@ -54,7 +60,9 @@ const SLURM: Cluster = Cluster {
     hold: "--hold",
     held_words: "JobHeldUser",
     wrong_queue: "queue: nosuch\n",
-    wrong_queue_words: "Invalid partition name specified",
+    wrong_queue_words: "invalid partition specified: nosuch",
+    lost_words: "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
+    full_words: "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)",
     node: "n1",
     views: &[&["squeue", "-t", "all", "-o", "%i|%j|%T|%r|%N|%V|%S"], &["sinfo", "-N"]],
 };
@@ -68,6 +76,8 @@ const SGE: Cluster = Cluster {
     held_words: "hqw",
     wrong_queue: "queue: nosuch.q\n",
     wrong_queue_words: "unknown queue \"nosuch.q\"",
+    lost_words: "error: failed receiving gdi request response for mid=1 (got syncron message receive timeout error).",
+    full_words: "Unable to run job: job rejected: Only 75000 jobs are allowed per user (current job count: 75000).",
     node: "all",
     views: &[&["qstat", "-f", "-u", "*"], &["qhost", "-q"]],
 };
@@ -81,6 +91,8 @@ const PBS: Cluster = Cluster {
     held_words: "held",
     wrong_queue: "queue: nosuch\n",
     wrong_queue_words: "Unknown queue",
+    lost_words: "qsub: End of File",
+    full_words: "qsub: Maximum number of jobs already in queue",
     node: "n1",
     views: &[&["qstat", "-x"], &["pbsnodes", "-a"]],
 };
@@ -94,6 +106,8 @@ const SSH: Cluster = Cluster {
     held_words: "",
     wrong_queue: "",
     wrong_queue_words: "",
+    lost_words: "",
+    full_words: "",
     node: "w1",
     views: &[&["ps", "x", "-o", "pid,ppid,sid,stat,etime,args"]],
 };
