@@ -65,7 +65,7 @@ fn more_than_the_lane_allows_is_never_submitted() {
 }
 
 #[test]
-fn a_copied_project_starts_nothing_a_second_time() {
+fn a_copied_project_leaves_the_jobs_of_the_original_alone() {
     let Some(scene) = Scene::begin(Use::Shared, Form::Short, ON_GO) else { return };
     scene.import_ok(&[]);
     scene.wait_for_runs(1);
@@ -76,6 +76,11 @@ fn a_copied_project_starts_nothing_a_second_time() {
         scene.command_in(&scene.path("copy"), &["advance", "--quiet"]).output().unwrap();
     }
     assert_eq!(scene.runs().len(), 1, "the copy starts nothing");
+    scene.command_in(&scene.path("copy"), &["cancel", "--all", "--grace", "1"]).output().unwrap();
+    let state = scene.state(1);
+    if state != "running" {
+        scene.fail(&format!("cancelled in the copy, J1 of the original is {state}"));
+    }
     scene.go();
     scene.wait_for(1, "done");
     assert_eq!(scene.runs().len(), 1);

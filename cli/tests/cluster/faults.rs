@@ -47,19 +47,29 @@ fn a_controller_that_is_down_and_comes_back_changes_nothing() {
 #[test]
 fn commands_that_are_not_there_are_named_and_nothing_is_lost() {
     let Some(scene) = scene(Use::Shared, Form::Short, AT_ONCE) else { return };
-    std::fs::create_dir(scene.path("empty")).unwrap();
-    scene.write_lane(&format!("command_dir: {}\n", scene.path("empty").display()));
+    scene.write_faults("* missing\n");
     let (code, stdout, stderr) = scene.import(&[]);
     assert_eq!(code, 4, "{stdout}{stderr}");
-    let named = format!("{}/{}", scene.path("empty").display(), scene.cluster.submit);
-    assert!(stderr.contains(&named), "says `{named}`: {stderr}");
-    scene.write_lane("");
+    assert!(stderr.contains(scene.cluster.submit), "names `{}`: {stderr}", scene.cluster.submit);
+    scene.write_faults("");
     if scene.state(1).starts_with("failed") {
         scene.ok(&["retry", "J1"]);
     }
     scene.wait_for(1, "done");
     assert_eq!(scene.runs().len(), 1);
     scene.check_starts(1);
+}
+
+#[test]
+fn commands_are_not_taken_from_elsewhere_than_the_lane_says() {
+    let Some(scene) = scene(Use::Shared, Form::Short, AT_ONCE) else { return };
+    std::fs::create_dir(scene.path("empty")).unwrap();
+    scene.write_lane(&format!("command_dir: {}\n", scene.path("empty").display()));
+    let (code, stdout, stderr) = scene.import(&[]);
+    // another scheduler's command of the same name may stand on PATH
+    assert_eq!(code, 4, "there is no command in the lane's folder: {stdout}{stderr}");
+    assert!(stderr.contains(scene.cluster.submit), "{stderr}");
+    assert!(scene.runs().is_empty());
 }
 
 #[test]
@@ -105,7 +115,7 @@ fn a_scheduler_that_hangs_is_not_waited_for() {
 #[test]
 fn a_submission_whose_answer_was_lost_is_found_again() {
     let Some(scene) = scene(Use::Shared, Form::Short, ON_GO) else { return };
-    scene.write_faults(&format!("{} lost\n", scene.cluster.submit));
+    scene.write_faults(&format!("{} lost {}\n", scene.cluster.submit, scene.cluster.lost_words));
     let (code, stdout, stderr) = scene.import(&[]);
     assert!(code == 0 || code == 4, "{code}: {stdout}{stderr}");
     scene.write_faults("");
@@ -122,22 +132,12 @@ fn a_submission_whose_answer_was_lost_is_found_again() {
 #[test]
 fn a_full_queue_is_waited_for() {
     let Some(scene) = scene(Use::Shared, Form::Short, AT_ONCE) else { return };
-    // what the real ones say
-    let words = match scene.cluster.name {
-        "slurm" => {
-            "sbatch: error: AssocMaxSubmitJobLimit\\nsbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
-        }
-        "sge" => {
-            "Unable to run job: job rejected: Only 75000 jobs are allowed per user (current job count: 75000)."
-        }
-        _ => "Maximum number of jobs already in queue",
-    };
+    let words = scene.cluster.full_words;
     scene.write_faults(&format!("{} fail {words}\n", scene.cluster.submit));
     let (code, stdout, stderr) = scene.import(&[]);
     assert!(code == 0 || code == 4, "{code}: {stdout}{stderr}");
     let said = format!("{stderr}{}", scene.ok(&["why", "J1"]));
-    let core = words.split(':').next_back().unwrap().trim().trim_end_matches('.');
-    assert!(said.contains(core), "quotes the scheduler: {said}");
+    assert!(said.contains(words), "quotes the scheduler: {said}");
     scene.write_faults("");
     if scene.state(1).starts_with("failed") {
         scene.ok(&["retry", "J1"]);
@@ -147,7 +147,7 @@ fn a_full_queue_is_waited_for() {
 }
 
 #[test]
-fn many_jobs_are_asked_about_at_once_and_not_too_often() {
+fn many_jobs_are_asked_about_at_once() {
     let Some(scene) = scene(Use::Shared, Form::Short, ON_GO) else { return };
     for _ in 0..5 {
         scene.import_ok(&[]);
@@ -162,18 +162,28 @@ fn many_jobs_are_asked_about_at_once_and_not_too_often() {
         "{asked} questions about five jobs: {:#?}",
         &scene.calls()[scene.calls().len() - asked..]
     );
-    scene.write_lane("poll_s: 600\n");
-    scene.ok(&["status"]);
-    let before = scene.queries();
-    for _ in 0..3 {
-        scene.ok(&["status"]);
-    }
-    assert_eq!(scene.queries(), before, "a fresh answer is used again");
-    scene.write_lane("");
     scene.go();
     for number in 1..=5 {
         scene.wait_for(number, "done");
     }
     assert_eq!(scene.runs().len(), 5);
     scene.eventually(LIMIT, "all quiet", || scene.ok(&["status"]).contains("done"));
+}
+
+#[test]
+fn the_scheduler_is_asked_no_more_often_than_the_lane_allows() {
+    let Some(scene) = scene(Use::Shared, Form::Short, ON_GO) else { return };
+    scene.write_lane("poll_s: 600\n");
+    scene.import_ok(&[]);
+    scene.by_itself(LIMIT, "a run", || !scene.runs().is_empty());
+    scene.ok(&["advance"]);
+    let before = scene.queries();
+    for _ in 0..3 {
+        scene.ok(&["advance"]);
+        scene.ok(&["status"]);
+    }
+    assert_eq!(scene.queries(), before, "a fresh answer is used again: {:#?}", scene.calls());
+    scene.go();
+    // the job's own record tells of its end, without a question
+    scene.wait_for(1, "done");
 }
