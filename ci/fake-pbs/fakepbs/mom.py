@@ -80,6 +80,7 @@ def run(job_id, run_version):
         child.stdin.write(f"{state.path('spool', job['script'])}\n".encode())
         child.stdin.close()
         status, peak_kb = watch(job, child, started, streams[1])
+        end_session(child.pid)
     deliver(job, base)
     obituary = {"status": status, "walltime_s": time.monotonic() - started, "mem_kb": peak_kb, "session": child.pid}
     with open(f"{base}.obit.tmp", "w", encoding="ascii") as file:
@@ -113,6 +114,14 @@ def watch(job, child, started, error):
         return verdict, peak_kb
     # the shell itself killed: 256 and the signal, as 271 after qdel
     return (child.returncode if child.returncode >= 0 else 256 - child.returncode), peak_kb
+
+
+def end_session(session):
+    """What the job's shell has left behind does not outlive the job, but may still put its things in order."""
+    until = time.monotonic() + state.settings()["qdel_s"]
+    while any(session_members(session)) and time.monotonic() < until:
+        time.sleep(0.1)
+    signal_session(session, signal.SIGKILL)
 
 
 def session_members(session):
