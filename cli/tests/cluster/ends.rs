@@ -106,7 +106,8 @@ fn a_job_out_of_time_has_failed_for_that_reason() {
 
 #[test]
 fn a_running_job_is_asked_to_stop_and_is_cancelled() {
-    let body = "trap 'kill $!; echo saved >&2; exit 99' TERM USR1\ntouch \"$here/ready\"\nsleep 600 & wait $!";
+    let body =
+        "trap 'kill $!; echo saved >&2; exit 99' TERM USR1\ntouch \"$here/ready\"\nsleep 600 & wait $!";
     let Some(scene) = Scene::begin(Use::Shared, Form::Short, body) else { return };
     scene.import_ok(&[]);
     scene.eventually(LIMIT, "an engine", || scene.path("ready").exists());
