@@ -5,11 +5,13 @@ use crate::context::Context;
 use crate::failure::Outcome;
 use crate::queue::{self, Desk};
 use std::collections::BTreeMap;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
 use vitreous_model::SCHEMA;
 use vitreous_project::index::OpenJob;
 use vitreous_project::state::Seen;
-use vitreous_project::{Project, Reason, Verdict, clock};
-use vitreous_schedulers::{JobId, Queue, Stop};
+use vitreous_project::{Intent, Project, Reason, Verdict, clock};
+use vitreous_schedulers::{Ended, JobId, Queue, Stop};
 
 /// Records the end that a cluster told of; whether it did so now.
 ///
@@ -26,6 +28,16 @@ pub fn record(context: &Context<'_>, project: &Project, job: &Judged, open: &Ope
         Seen::Gone => (None, String::new(), true),
         _ => return Ok(false),
     };
+    let written = || reason_in_output(intent, open.dir.attempt(evidence.attempt).path());
+    let refined = |reason: Reason| match reason {
+        Reason::Signal(_) => written().unwrap_or(reason),
+        told => told,
+    };
+    let elements = element_reasons(evidence.elements().map(|e| e.numbers.as_slice()), &known.tasks);
+    let (reason, elements) = (
+        reason.map(refined),
+        elements.into_iter().map(|(element, reason)| (element, refined(reason))).collect(),
+    );
     let stays_queued = matches!(reason, Some(Reason::LaunchFailed(_) | Reason::Dependency(_)));
     let verdict = Verdict {
         schema: SCHEMA,
@@ -35,7 +47,7 @@ pub fn record(context: &Context<'_>, project: &Project, job: &Judged, open: &Ope
         words,
         host: known.host.clone(),
         is_gone,
-        elements: element_reasons(evidence.elements().map(|e| e.numbers.as_slice()), &known.tasks),
+        elements,
     };
     open.dir.attempt(evidence.attempt).write_verdict(&verdict)?;
     if stays_queued {
@@ -52,6 +64,36 @@ fn element_reasons(elements: Option<&[u32]>, tasks: &BTreeMap<u32, Queue>) -> BT
     };
     let numbered = elements.unwrap_or_default().iter().copied().zip(1_u32..);
     numbered.filter_map(|(element, task)| Some((element, ended(&task)?))).collect()
+}
+
+/// Why a signal ended it, where the scheduler's daemon on the node wrote that into the job's standard error and its
+/// answers do not say it.
+fn reason_in_output(intent: &Intent, attempt: &Path) -> Option<Reason> {
+    let scheduler = vitreous_schedulers::find(&site_of(intent).scheduler)?;
+    // PBS keeps what it adds in a file of its own
+    let told = ["stderr", "stderr.pbs"].iter().find_map(|name| {
+        let text = tail(&attempt.join(name)).ok()?;
+        scheduler.reason_in_stderr(&text)
+    })?;
+    queue::reason_of(&Ended {
+        exit: None,
+        signal: None,
+        reason: told,
+        host: String::new(),
+        words: String::new(),
+    })
+}
+
+/// The last lines of a file.
+fn tail(path: &Path) -> std::io::Result<String> {
+    /// Enough for what a daemon adds.
+    const BYTES: u64 = 16 * 1024;
+    let mut file = std::fs::File::open(path)?;
+    let start = file.metadata()?.len().saturating_sub(BYTES);
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Removes a job that its scheduler keeps although it will never run (`Eqw`, a dependency that cannot be met). That it

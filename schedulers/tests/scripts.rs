@@ -300,6 +300,31 @@ fn the_exit_record_tells_every_end_apart() {
 }
 
 #[test]
+fn an_allocation_that_failed_is_a_want_of_memory() {
+    for (said, out_of_memory) in
+        [("memory allocation of 1610612736 bytes failed", true), ("assertion failed", false)]
+    {
+        let bench = Bench::new(&format!("echo '{said}' >>stderr; kill -ABRT $$"));
+        assert_eq!(bench.start().wait().unwrap().code(), Some(134));
+        let record = bench.exit_record().unwrap();
+        assert_eq!(
+            (&record["signal"], &record["out_of_memory"]),
+            (&6.into(), &out_of_memory.into()),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn the_record_names_the_host_as_slurm_does() {
+    let bench = Bench::new("exit 0");
+    let mut command = Command::new("sh");
+    command.arg(bench.folder.path().join("submit.sh")).env("SLURMD_NODENAME", "n7");
+    assert!(command.status().unwrap().success());
+    assert_eq!(bench.exit_record().unwrap()["host"], "n7");
+}
+
+#[test]
 fn a_signal_reaches_the_engine_and_its_own_exit_code_is_kept() {
     let engine = "trap 'kill $!; exit 99' TERM\ntrap 'touch usr1' USR1\ntouch ready\nwhile :; do sleep 60 & wait $!; done";
     let bench = Bench::new(&format!("cd \"$(dirname \"$0\")\"\n{engine}"));
