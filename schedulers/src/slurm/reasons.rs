@@ -1,9 +1,10 @@
 //! Slurm's words for why a job waits, and what its daemon writes into a job's standard error.
 
 use crate::scheduler::EndReason;
+use crate::verdict::explained;
 
 /// Reasons of waiting jobs, by their beginnings. From Slurm's "Job reason codes".
-pub const PENDING: &[(&str, &str)] = &[
+const PENDING: &[(&str, &str)] = &[
     ("Priority", "jobs of higher priority come first"),
     ("Resources", "it is next, as soon as enough is free"),
     ("DependencyNeverSatisfied", "a job it depends on did not end well"),
@@ -44,6 +45,16 @@ pub const PENDING: &[(&str, &str)] = &[
     ("SystemFailure", "Slurm, its file system or its network failed"),
     ("None", "the scheduler has not looked at it yet"),
 ];
+
+/// Slurm's word with an explanation.
+pub fn explain(word: &str) -> String {
+    // AssocMaxWallDurationPerJobLimit, QOSMaxGRESPerJob: waiting does not help
+    let first = word.split(',').next().unwrap_or_default();
+    if first.contains("PerJob") && (first.starts_with("Assoc") || first.starts_with("QOSM")) {
+        return format!("{word} (it asks for more than one job may have: it will never start)");
+    }
+    explained(word, PENDING)
+}
 
 /// Reasons that last until a person acts.
 pub fn is_hold(reason: &str) -> bool {

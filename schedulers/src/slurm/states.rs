@@ -2,7 +2,7 @@
 
 use super::reasons;
 use crate::scheduler::{EndReason, Ended, JobId, Queue, Standing};
-use crate::verdict::{bytes, ended, exited, explained, first_host, standings, task_numbers};
+use crate::verdict::{bytes, ended, exited, first_host, standings, task_numbers};
 use std::collections::{BTreeMap, HashMap};
 
 /// Rows of one job: those of numbered tasks, and that of the whole job, or of what is left of an array.
@@ -186,7 +186,7 @@ impl Row<'_> {
     fn pending(&self) -> String {
         let listed = self.reasons.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
         let text = listed.filter(|listed| !listed.is_empty()).unwrap_or(self.reason);
-        let text = explained(text, reasons::PENDING);
+        let text = reasons::explain(text);
         match self.restarts {
             0 => text,
             restarts => format!("{text}; started {restarts} times before"),

@@ -74,6 +74,15 @@ fn what_waits_says_why_in_slurms_words_and_in_plain_ones() {
         "ReqNodeNotAvail, UnavailableNodes:n[1-2] (the nodes that it could use are down, drained or reserved, often for \
          maintenance)".into()
     )]);
+    for (word, meaning) in [
+        ("AssocMaxWallDurationPerJobLimit", "it will never start"),
+        ("QOSMaxJobsPerUserLimit", "you run as many jobs"),
+        ("AssocGrpCpuLimit", "your account uses"),
+        ("Priority", "higher priority"),
+    ] {
+        let waiting = queues(&format!("9|PENDING|{word}|0|0|n/a|({word}) \nend"), &[9]).remove(0);
+        assert!(matches!(&waiting, Queue::Pending(why) if why.contains(meaning)), "{waiting:?}");
+    }
 }
 
 #[test]

@@ -49,9 +49,9 @@ pub fn lint(
         findings.push(Finding::warning("vars", detail));
     }
     if !is_cryosparc(lane) {
-        findings.extend(unquoted(&lane.template).into_iter().map(|(line, value)| {
+        findings.extend(unquoted(&lane.template).into_iter().map(|Unquoted { line, value, filter }| {
             let detail = format!(
-                "{}, line {line}: `{{{{ {value} }}}}` may hold blanks and quotes: write `{{{{ {value} | sh }}}}`",
+                "{}, line {line}: `{{{{ {value} }}}}` may hold blanks and quotes: write `{{{{ {value} | {filter} }}}}`",
                 lane.template_name
             );
             Finding::warning("quoting", detail)
@@ -90,8 +90,19 @@ fn is_used(lane: &NamedLane, name: &str) -> bool {
     false
 }
 
-/// Free text that stands in the script as it is, neither through the filter `sh` nor in quotes: line and value.
-fn unquoted(template: &str) -> Vec<(usize, String)> {
+/// Free text that stands in the script as it is.
+#[derive(Debug, PartialEq)]
+struct Unquoted {
+    /// Line, from 1.
+    line: usize,
+    /// What stands between the braces.
+    value: String,
+    /// The filter that quotes there: no shell reads directives.
+    filter: &'static str,
+}
+
+/// Free text that goes neither through the filters `sh` or `directive` nor stands in quotes.
+fn unquoted(template: &str) -> Vec<Unquoted> {
     let mut found = Vec::new();
     for (at, line) in template.lines().enumerate() {
         // words for people; directives of schedulers begin with `#` and a letter or `$`
@@ -107,9 +118,10 @@ fn unquoted(template: &str) -> Vec<(usize, String)> {
             let mut filters = value.split('|').map(str::trim);
             let root = filters.next().unwrap_or("");
             let is_free = FREE_TEXT.contains(&root) || root.starts_with("lane.vars.");
-            let is_quoted = in_quotes || filters.any(|filter| filter == "sh");
+            let is_quoted = in_quotes || filters.any(|filter| ["sh", "directive"].contains(&filter));
             if is_free && !is_quoted {
-                found.push((at + 1, value.to_string()));
+                let filter = if line.trim_start().starts_with('#') { "directive" } else { "sh" };
+                found.push(Unquoted { line: at + 1, value: value.to_string(), filter });
             }
         }
     }
@@ -144,7 +156,11 @@ mod tests {
         assert_eq!(found.len(), 3, "{found:?}");
         assert!(found[0].ends_with("not in l.sh.tera: acount"), "{found:?}");
         assert!(
-            found[1].contains("line 1: `{{ job_name }}`") && found[2].contains("line 3: `{{ job_dir }}`"),
+            found[1].contains("line 1: `{{ job_name }}`") && found[1].contains("{{ job_name | directive }}"),
+            "{found:?}"
+        );
+        assert!(
+            found[2].contains("line 3: `{{ job_dir }}`") && found[2].contains("{{ job_dir | sh }}"),
             "{found:?}"
         );
         let found = notes(&lane("{{ thread }} {% if lane.vars.b %}{% endif %}", &["a"]));
