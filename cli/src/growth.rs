@@ -9,13 +9,14 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use vitreous_jobs::import_movies;
 use vitreous_project::{JobDir, JobNumber, Project, Request, Requester, State, lineage};
 
 /// What a watching import was told.
 #[derive(Debug, Clone)]
 pub struct Watch {
-    /// Files or pattern, absolute.
-    pub movies: PathBuf,
+    /// Folder or pattern, absolute.
+    pub folder: PathBuf,
     /// A file that changed within so many seconds is still being written.
     pub settle_s: f64,
     /// Watching ends when nothing new has come for so many hours.
@@ -39,13 +40,13 @@ const STOPPED: &str = "watch-stopped";
 /// How a job watches; `None`: it does not, or not any more by a person's wish.
 pub fn watch_of(project: &Project, job: &JobDir) -> Option<Watch> {
     let params = &job.spec().params;
-    if params.get("watch") != Some(&Value::Bool(true)) || job.file(STOPPED).exists() {
+    let folder = project.root().join(params.get("watch")?.as_str()?);
+    if job.file(STOPPED).exists() {
         return None;
     }
     let effective = plan::find_type(&job.spec().job_type).ok()?.check(&Value::Object(params.clone())).ok()?;
     let number = |key: &str| effective.get(key).and_then(Value::as_f64);
-    let movies = project.root().join(params.get("movies")?.as_str()?);
-    Some(Watch { movies, settle_s: number("settle_s")?, idle_h: number("watch_idle_h")? })
+    Some(Watch { folder, settle_s: number("settle_s")?, idle_h: number("watch_idle_h")? })
 }
 
 /// Ends a watch for good; whether there was one.
@@ -64,7 +65,8 @@ pub fn stop(project: &Project, job: &JobDir) -> Outcome<bool> {
 pub fn look(watch: &Watch, launched_ns: i64, now_ns: i64) -> Sight {
     let mut sight = Sight { new: 0, unsettled: 0, idle_s: f64::INFINITY };
     let settle_ns = (watch.settle_s * 1e9) as i64;
-    for meta in make::matching_files(&watch.movies).iter().filter_map(|path| std::fs::metadata(path).ok()) {
+    let files = import_movies::patterns(&watch.folder).into_iter().flat_map(|p| make::matching_files(&p));
+    for meta in files.filter_map(|path| std::fs::metadata(path).ok()) {
         // a copy may keep the time of its original; the time it arrived is in its inode's
         let modified = meta.mtime() * 1_000_000_000 + meta.mtime_nsec();
         let arrived = meta.ctime() * 1_000_000_000 + meta.ctime_nsec();
@@ -155,7 +157,7 @@ mod tests {
         std::fs::write(folder.path().join("a.tif"), "a").unwrap();
         let meta = std::fs::metadata(folder.path().join("a.tif")).unwrap();
         let came = meta.ctime() * 1_000_000_000 + meta.ctime_nsec();
-        let watch = Watch { movies: folder.path().join("*.tif"), settle_s: 60.0, idle_h: 1.0 };
+        let watch = Watch { folder: folder.path().into(), settle_s: 60.0, idle_h: 1.0 };
         let second = 1_000_000_000;
         let seen = |launched: i64, now: i64| {
             let sight = look(&watch, came + launched * second, came + now * second);

@@ -106,7 +106,11 @@ fn settle_paths(
         let absolute = tidy(&base.join(given));
         let found = matching_files(&absolute);
         // the folder of a microscope may still be empty, and what it will hold is no part of what the job is
-        let watches = params.get("watch") == Some(&Value::Bool(true)) && field.key == "movies";
+        let watches = field.key == "watch";
+        if watches && !fixed_part(&absolute).is_dir() {
+            return Err(Failure::input(format!("`watch`: no folder `{}`", fixed_part(&absolute).display()))
+                .hint("a folder that is to be followed must be there, empty or not"));
+        }
         if found.is_empty() && !watches {
             return Err(Failure::input(format!("`{}`: no file matches `{}`", field.key, absolute.display()))
                 .hint(
@@ -140,6 +144,13 @@ pub fn matching_files(path: &Path) -> Vec<PathBuf> {
     }
     let paths = glob::glob(&path.to_string_lossy()).map(|paths| paths.flatten().collect());
     paths.unwrap_or_default()
+}
+
+/// The folder in which a pattern starts to vary; of a folder, itself.
+fn fixed_part(pattern: &Path) -> PathBuf {
+    let is_fixed = |part: &Component<'_>| !part.as_os_str().to_string_lossy().contains(['*', '?', '[']);
+    let fixed: PathBuf = pattern.components().take_while(is_fixed).collect();
+    if fixed.is_file() { fixed.parent().map_or(fixed.clone(), Path::to_path_buf) } else { fixed }
 }
 
 /// `PATH SIZE MTIME`, the path relative to the project where it lies inside.

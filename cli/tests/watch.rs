@@ -14,9 +14,10 @@ use scene::{AT_ONCE, Scene, eventually};
 fn new_movies_are_taken_in_when_they_are_complete_and_until_somebody_says_stop() {
     let scene = Scene::new(AT_ONCE, "");
     let raw = scene.above().join("microscope");
+    let (code, _, stderr) = scene.vitreous(&["run", "import-movies", "--watch", "../microscope"]);
+    assert!(code == 3 && stderr.contains("`watch`: no folder"), "{stderr}");
     std::fs::create_dir(&raw).unwrap();
-    let pattern = "../microscope/*.tif";
-    scene.ok(&["run", "import-movies", "--movies", pattern, "--watch", "--settle-s", "1", "--wait"]);
+    scene.ok(&["run", "import-movies", "--watch", "../microscope", "--settle-s", "1", "--wait"]);
     assert_eq!(scene.runs().len(), 1, "a folder that is still empty is no error");
     assert!(scene.ok(&["why", "J1"]).contains("no movie has come yet, 0 to take in"));
 

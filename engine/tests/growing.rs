@@ -22,7 +22,7 @@ fn deliver(scratch: &Scratch, numbers: &[u32]) {
 /// The import and the jobs behind it, not run yet.
 fn pipeline(scratch: &Scratch) -> Vec<JobDir> {
     let import = json!({
-        "movies": "raw/*.tif", "gain": "J0001-simulate/gain.mrc", "watch": true, "settle_s": 0.0, "pixel_size": 2.0,
+        "watch": "raw", "gain": "J0001-simulate/gain.mrc", "settle_s": 0.0, "pixel_size": 2.0,
         "voltage": 300.0, "cs": 2.7, "dose_per_frame": 3.0,
     });
     let ctf = json!({"tile": 128, "min_defocus": 5000.0, "max_defocus": 30000.0, "max_resolution": 6.0});

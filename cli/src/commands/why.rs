@@ -93,7 +93,7 @@ fn watching(project: &Project, job: &JobDir) -> (String, String) {
     };
     let sentence = format!(
         "is done and watches {}: {last}, {} to take in, {} still being written",
-        watch.movies.display(),
+        watch.folder.display(),
         sight.new,
         sight.unsettled
     );

@@ -2,7 +2,7 @@
 
 use crate::microscope;
 use crate::{Estimate, Slot, Typed};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use vitreous_model::exposure::GainFlip;
 use vitreous_model::outputs::Kind;
 use vitreous_model::parameters;
@@ -11,7 +11,7 @@ use vitreous_model::params::{BadParam, Validate};
 parameters! {
     /// Parameters of `import-movies`.
     pub struct ImportMovies {
-        /// Movies: a file or a pattern such as raw/*.tif (MRC, TIFF).
+        /// Movies: a file or a pattern such as raw/*.tif (MRC, TIFF); instead of it, --watch.
         pub movies: Option<PathBuf> = None;
         /// Gain reference, MRC or TIFF; left out, the movies are taken as gain-corrected.
         pub gain: Option<PathBuf> = None;
@@ -37,9 +37,9 @@ parameters! {
         pub optics_group: String = "opticsGroup1".into();
         /// The largest fraction of movies that may be unfit before the job fails.
         pub max_bad_fraction: f64 = 0.5;
-        /// Follow a running microscope: movies still being written are left for later, none at all is no failure, and
-        /// a further attempt takes in what has come since.
-        pub watch: bool = false;
+        /// Follow a running microscope: the folder it writes into, or a pattern. Movies still being written are left for
+        /// later, none at all is no failure, and a further attempt takes in what has come since.
+        pub watch: Option<PathBuf> = None;
         /// With watch: a file that changed within this time is still being written.
         pub settle_s: f64 = 60.0, unit "s";
         /// With watch: watching ends when no new movie has come for this time.
@@ -49,10 +49,16 @@ parameters! {
 
 impl Validate for ImportMovies {
     fn validate(&self) -> Result<(), BadParam> {
-        if self.movies.is_none() {
-            return Err(
-                BadParam::new("movies", "", "is required").hint("give a pattern: --movies 'raw/*.tif'")
-            );
+        match (&self.movies, &self.watch) {
+            (None, None) => {
+                return Err(BadParam::new("movies", "", "is required")
+                    .hint("give a pattern: --movies 'raw/*.tif', or a folder to follow: --watch raw"));
+            }
+            (Some(_), Some(watch)) => {
+                return Err(BadParam::new("watch", watch.to_string_lossy(), "cannot stand beside `movies`")
+                    .hint("give one of them; `--watch` takes patterns, too"));
+            }
+            _ => {}
         }
         BadParam::unless(
             self.gain_rotate < 4,
@@ -92,6 +98,27 @@ impl Validate for ImportMovies {
             ..Self::default()
         }
     }
+}
+
+/// Names of movies in a folder that is followed as a whole.
+const MOVIE_NAMES: [&str; 4] = ["*.tif", "*.tiff", "*.mrc", "*.mrcs"];
+
+/// The patterns that a folder or pattern to follow stands for. A name without wildcards and without a movie's ending is a
+/// folder.
+///
+/// ```
+/// use vitreous_jobs::import_movies::patterns;
+/// assert_eq!(patterns("raw/**/*_fractions.tiff".as_ref()), ["raw/**/*_fractions.tiff".as_ref()]);
+/// assert_eq!(patterns("raw".as_ref()).first().unwrap(), "raw/*.tif".as_ref() as &std::path::Path);
+/// ```
+pub fn patterns(watch: &Path) -> Vec<PathBuf> {
+    let name = watch.to_string_lossy();
+    let is_pattern = name.contains(['*', '?', '[']);
+    let is_movie = MOVIE_NAMES.iter().any(|movie| name.ends_with(movie.trim_start_matches('*')));
+    if is_pattern || is_movie {
+        return vec![watch.into()];
+    }
+    MOVIE_NAMES.iter().map(|movie| watch.join(movie)).collect()
 }
 
 /// The job type.

@@ -12,7 +12,6 @@ use crate::names::JobNumber;
 use crate::project::Project;
 use crate::state::{Evidence, Reason, Status};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -67,7 +66,7 @@ impl Summary {
             title: spec.title.clone(),
             lane: spec.lane.clone(),
             parents,
-            watches: spec.params.get("watch") == Some(&Value::Bool(true)),
+            watches: spec.params.contains_key("watch"),
             fingerprint: spec.fingerprint.clone(),
             created_unix_s: spec.created_unix_s,
             started_unix_s: evidence

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use vitreous_formats::table::exposures;
 use vitreous_formats::{FormatError, ImageHeader, gain, open_image};
-use vitreous_jobs::import_movies::ImportMovies;
+use vitreous_jobs::import_movies::{ImportMovies, patterns};
 use vitreous_model::exposure::{Exposure, ExposureSet, MovieSource, OpticsGroup};
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::params::BadParam;
@@ -64,13 +64,13 @@ struct Selection {
 /// Parameters that are missing, no movies, a gain that does not fit, too many movies unlike the others.
 pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     let params: ImportMovies = ctx.params()?;
-    let pattern = params.movies.as_deref().ok_or_else(|| BadParam::new("movies", "", "is required"))?;
+    let pattern = || params.movies.as_deref().ok_or_else(|| BadParam::new("movies", "", "is required"));
     let gain_path = params.gain.as_ref().map(|gain| ctx.resolve(&gain.to_string_lossy()));
-    let selection = match (params.watch, ctx.is_root()) {
-        (true, true) => select_complete(ctx, &params, pattern, gain_path.as_deref())?,
+    let selection = match (&params.watch, ctx.is_root()) {
+        (Some(watch), true) => select_complete(ctx, &params, watch, gain_path.as_deref())?,
         // what is complete depends on the moment: one rank looks
-        (true, false) => return Ok(Report::new("Movies")),
-        (false, _) => select_all(ctx, &params, pattern, gain_path.as_deref())?,
+        (Some(_), false) => return Ok(Report::new("Movies")),
+        (None, _) => select_all(ctx, &params, pattern()?, gain_path.as_deref())?,
     };
     let pixel_size_a = selection.pixel_size_a;
     let optics = exposure_files::optics_group(
@@ -121,10 +121,14 @@ fn select_all(
 fn select_complete(
     ctx: &Ctx<'_>,
     params: &ImportMovies,
-    pattern: &Path,
+    folder: &Path,
     gain_path: Option<&Path>,
 ) -> Result<Selection, StageError> {
-    let files = exposure_files::find_any(ctx, "movies", pattern, gain_path)?;
+    let mut files = Vec::new();
+    for pattern in patterns(folder) {
+        files.extend(exposure_files::find_any(ctx, "watch", &pattern, gain_path)?);
+    }
+    files.sort();
     let mut watch = Watch::begin(ctx, files, params.settle_s)?;
     let headers = watch.headers(ctx)?;
     let (movies, unfit) = sort(params, watch.settled(), headers)?;
@@ -165,7 +169,7 @@ fn sort(
     // of a movie that is being written there may be one frame yet
     let can_be_usual = |shape: &Shape| match wanted {
         Some(frames) => shape.frames == frames,
-        None => !params.watch || shape.frames > 1,
+        None => params.watch.is_none() || shape.frames > 1,
     };
     let usual = exposure_files::most_common(shapes.filter(can_be_usual));
     if wanted.is_none() && usual.is_some_and(|usual| usual.frames == 1) {

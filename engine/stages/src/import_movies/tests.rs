@@ -184,7 +184,8 @@ fn names(set: &ExposureSet) -> Vec<&str> {
 }
 
 fn watched(more: Value) -> Value {
-    let mut params = given(json!({"watch": true, "settle_s": SETTLE_S}));
+    let mut params = given(json!({"settle_s": SETTLE_S}));
+    params["watch"] = params["movies"].take();
     for (key, value) in more.as_object().unwrap() {
         params[key] = value.clone();
     }
@@ -218,7 +219,7 @@ fn before_the_first_movie_the_table_is_empty_and_what_is_given_is_checked() {
     let dir = project();
     let raw = dir.path().join("raw");
     let none = |more: Value| {
-        let mut params = watched(json!({"movies": "raw/grid*.tif"}));
+        let mut params = watched(json!({"watch": "raw/grid*.tif"}));
         params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         run(dir.path(), params)
     };
@@ -228,7 +229,6 @@ fn before_the_first_movie_the_table_is_empty_and_what_is_given_is_checked() {
     assert_eq!(set.optics[0].movie_pixel_size_a, 0.8);
     assert!(none(json!({"voltage": null})).unwrap_err().to_string().contains("`voltage`"));
     assert!(none(json!({"gain": "raw/none.mrc"})).unwrap_err().to_string().contains("cannot open"));
-    assert!(none(json!({"movies": "raw"})).unwrap_err().hint().contains("it is a folder"));
     // one frame is no movie yet, and what is unfit at the beginning does not end the watch
     tiff_movie(&raw.join("grid1.tif"), 1);
     let (report, set) = none(json!({"settle_s": 0.0})).unwrap();
@@ -242,7 +242,7 @@ fn a_clock_that_is_ahead_only_delays() {
     let made = ahead.metadata().unwrap().modified().unwrap();
     ahead.set_modified(made + std::time::Duration::from_secs(7200)).unwrap();
     wait_until_settled();
-    let only = || run(dir.path(), watched(json!({"movies": "raw/m1.tif"}))).unwrap().1;
+    let only = || run(dir.path(), watched(json!({"watch": "raw/m1.tif"}))).unwrap().1;
     assert!(only().exposures.is_empty());
     wait_until_settled();
     assert_eq!(names(&only()), ["m1"], "seen unchanged for that time");
@@ -252,7 +252,7 @@ fn a_clock_that_is_ahead_only_delays() {
 fn movies_that_are_known_are_not_read_again_and_keep_their_names() {
     let dir = project();
     let raw = dir.path().join("raw");
-    let all = || run(dir.path(), watched(json!({"movies": "raw/**/m*", "settle_s": 0.0}))).unwrap().1;
+    let all = || run(dir.path(), watched(json!({"watch": "raw/**/m*", "settle_s": 0.0}))).unwrap().1;
     assert_eq!(names(&all()), ["m1", "m2", "m3"]);
     // of the same length and time, but no movie any more: only one who reads it again will know
     let found = std::fs::metadata(raw.join("m2.tif")).unwrap();
