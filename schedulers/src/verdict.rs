@@ -3,7 +3,7 @@
 use crate::scheduler::{Answer, EndReason, Ended, JobId, Queue, SchedulerError, Standing};
 
 /// What `ssh` itself ends with when it cannot reach or enter a host.
-pub(crate) const SSH_FAILED: i32 = 255;
+const SSH_FAILED: i32 = 255;
 /// What a shell ends with when there is no such command.
 const NO_COMMAND: i32 = 127;
 
@@ -57,6 +57,13 @@ impl<'a> Said<'a> {
     /// A command was not found, or ssh did not get through: nothing was asked.
     pub fn did_not_run(self) -> bool {
         self.answer.code == SSH_FAILED || self.is_without_command()
+    }
+
+    /// A submission failed, but a job may have been made all the same: the connection broke, an id was printed, or it
+    /// said one of `phrases`.
+    pub fn may_be_lost(self, phrases: &[&str]) -> bool {
+        let has_id = self.answer.stdout.lines().any(|line| line.starts_with(|c: char| c.is_ascii_digit()));
+        self.answer.code == SSH_FAILED || has_id || self.says(phrases)
     }
 
     /// There is no such command.

@@ -9,7 +9,7 @@ use crate::scheduler::{
     Answer, Cmd, EndReason, JobId, QueueInfo, Scheduler, SchedulerError, Script, Standing, Stop,
 };
 use crate::site::Site;
-use crate::verdict::{SSH_FAILED, Said, is_plain_id, plain_name};
+use crate::verdict::{Said, is_plain_id, plain_name};
 use uuid::Uuid;
 
 /// Runs `"$@"` with the server of the lane as the default one.
@@ -93,7 +93,6 @@ echo end"#;
 const LATER: &[&str] = &[
     "cannot connect to server",
     "Connection refused",
-    "Connection timed out",
     "No route to host",
     "Communication failure",
     "server is shutting down",
@@ -108,7 +107,7 @@ const LATER: &[&str] = &[
 ];
 /// What it says when a job may exist all the same.
 const UNCERTAIN: &[&str] =
-    &["End of File", "Premature end of message", "Protocol", "Batch protocol error", "timed out waiting"];
+    &["End of File", "Premature end of message", "Protocol", "Batch protocol error", "timed out"];
 const NO_SUCH_JOB: &[&str] = &["Unknown Job Id", "Job has finished", "nonexistent job id", "Unknown Job"];
 
 /// Ids of one call of `qstat`.
@@ -197,7 +196,7 @@ impl Scheduler for Pbs {
                 .find(|id| is_plain_id(id) && id.0.starts_with(|c: char| c.is_ascii_digit()))
                 .ok_or_else(|| said.unexpected(EXPECTED));
         }
-        if answer.code == SSH_FAILED || said.says(UNCERTAIN) {
+        if said.may_be_lost(UNCERTAIN) {
             return Err(said.unexpected(EXPECTED));
         }
         if said.is_without_command() || said.says(LATER) {

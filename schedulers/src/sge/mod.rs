@@ -9,7 +9,7 @@ mod tests;
 
 use crate::scheduler::{Answer, Cmd, JobId, QueueInfo, Scheduler, SchedulerError, Script, Standing, Stop};
 use crate::site::Site;
-use crate::verdict::{SSH_FAILED, Said, id_lines, is_plain_id, plain_name};
+use crate::verdict::{Said, id_lines, is_plain_id, plain_name};
 use uuid::Uuid;
 
 /// Prints what `qstat -xml` says of the jobs on standard input, one id a line, and of those that wait or are in error
@@ -100,8 +100,13 @@ const LATER: &[&str] = &[
     "try again later",
 ];
 /// What it says when a job may exist all the same.
-const UNCERTAIN: &[&str] =
-    &["failed receiving gdi request", "got no response from qmaster", "got receive error", "timeout"];
+const UNCERTAIN: &[&str] = &[
+    "failed receiving gdi request",
+    "got no response from qmaster",
+    "got receive error",
+    "timeout",
+    "timed out",
+];
 const NO_SUCH_JOB: &[&str] = &["not found"];
 const NO_ACCOUNTING: &[&str] = &["No such file or directory", "no accounting", "Permission denied"];
 
@@ -176,7 +181,7 @@ impl Scheduler for Sge {
                 .next()
                 .ok_or_else(|| said.unexpected(EXPECTED));
         }
-        if answer.code == SSH_FAILED || said.says(UNCERTAIN) {
+        if said.may_be_lost(UNCERTAIN) {
             return Err(said.unexpected(EXPECTED));
         }
         if said.is_without_command() || said.says(LATER) {

@@ -10,16 +10,8 @@ use crate::scheduler::{
     Answer, Cmd, EndReason, JobId, QueueInfo, Scheduler, SchedulerError, Script, Standing, Stop,
 };
 use crate::site::Site;
-use crate::verdict::{SSH_FAILED, Said, id_lines, is_plain_id};
+use crate::verdict::{Said, id_lines, is_plain_id};
 use uuid::Uuid;
-
-/// Submits without what an enclosing job left in the environment, which `sbatch` would hand on: the script of one job
-/// submits the next one.
-const SUBMIT: &str = r#"for name in $(env | sed -n 's/^\(SLURM_[A-Za-z0-9_]*\)=.*/\1/p'); do
-    case $name in SLURM_CONF | SLURM_CLUSTERS) ;; *) unset "$name" ;; esac
-done
-unset CUDA_VISIBLE_DEVICES ROCR_VISIBLE_DEVICES GPU_DEVICE_ORDINAL
-exec sbatch "$@""#;
 
 /// Asks `$1` (squeue or sacct) for lists of ids, one line of standard input each. All lines are read first: nobody
 /// writes to a full pipe.
@@ -71,7 +63,7 @@ const HARD_LIMITS: &[&str] =
     &["MaxWall", "MaxCpu", "MaxNode", "MaxMem", "MaxGRES", "MaxTRES", "GrpWall", "MinCpu", "MinGRES"];
 /// What it says when a job may exist all the same.
 const UNCERTAIN: &[&str] = &[
-    "Socket timed out",
+    "timed out",
     "Zero Bytes were transmitted",
     "Unexpected message received",
     "Transport endpoint is not connected",
@@ -144,7 +136,7 @@ impl Scheduler for Slurm {
     }
 
     fn submit(&self, site: &Site, script: &Script) -> Cmd {
-        Cmd::shell(SUBMIT, "submit", submission(site, script).into_iter().chain([script.path.clone()]))
+        Cmd::new("sbatch", submission(site, script).into_iter().chain([script.path.clone()]))
     }
 
     fn parse_submit(&self, answer: &Answer) -> Result<JobId, SchedulerError> {
@@ -160,7 +152,7 @@ impl Scheduler for Slurm {
                 .next()
                 .ok_or_else(|| said.unexpected(EXPECTED));
         }
-        if answer.code == SSH_FAILED || said.says(UNCERTAIN) {
+        if said.may_be_lost(UNCERTAIN) {
             return Err(said.unexpected(EXPECTED));
         }
         let is_hard = said.says(HARD_LIMITS);
@@ -217,7 +209,7 @@ impl Scheduler for Slurm {
 
     fn test_only(&self, site: &Site, script: &Script) -> Option<Cmd> {
         let args = std::iter::once("--test-only".to_string()).chain(submission(site, script));
-        Some(Cmd::shell(SUBMIT, "test", args.chain([script.path.clone()])))
+        Some(Cmd::new("sbatch", args.chain([script.path.clone()])))
     }
 
     fn parse_test_only(&self, answer: &Answer) -> Result<String, SchedulerError> {

@@ -238,15 +238,17 @@ fn a_submission_has_an_id_or_a_reason() {
     for uncertain in [
         "sbatch: error: Batch job submission failed: Requested node configuration is not available",
         "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation",
+        "sbatch: connection timed out",
     ] {
         assert!(matches!(failed(uncertain), SchedulerError::Unexpected { .. }), "{uncertain}");
     }
     let lost =
         Slurm.parse_submit(&answer(255, "", "Connection to login closed by remote host.")).unwrap_err();
     assert!(matches!(lost, SchedulerError::Unexpected { .. }), "ssh may have broken after sbatch");
+    let half = Slurm.parse_submit(&answer(1, "5\n", "a site's wrapper failed")).unwrap_err();
+    assert!(matches!(half, SchedulerError::Unexpected { .. }), "an id was printed");
     assert!(matches!(Slurm.parse_submit(&answer(0, "", "")), Err(SchedulerError::Unexpected { .. })));
-    let missing =
-        Slurm.parse_submit(&answer(127, "", "vitreous-submit: exec: sbatch: not found")).unwrap_err();
+    let missing = Slurm.parse_submit(&answer(127, "", "sh: 1: sbatch: not found")).unwrap_err();
     assert!(matches!(missing, SchedulerError::Unreachable { .. }));
 }
 
@@ -266,7 +268,7 @@ fn what_a_template_could_forget_stands_on_the_command_line() {
     let site = Site { cluster: "big".into(), ..Site::default() };
     let cmd = Slurm.submit(&site, &script);
     assert_eq!(
-        cmd.args[3..],
+        cmd.args[..],
         [
             "--parsable",
             "--clusters=big",
