@@ -24,7 +24,7 @@ exit "$code"
 /// Saves its work when it is told to, and goes on from it the next time.
 const SAVES: &str = r#"
 if [ ! -e "$job/checkpoint" ]; then
-    trap 'touch "$job/checkpoint"; kill $!; exit 99' USR1 TERM
+    trap 'touch "$job/checkpoint"; kill $!; exit 99' USR1 USR2 TERM
     sleep 600 & wait $!
     exit 1
 fi
@@ -94,7 +94,7 @@ fn a_checkpoint_before_the_time_limit_is_gone_on_from() {
 
 #[test]
 fn a_job_out_of_time_has_failed_for_that_reason() {
-    let Some(scene) = Scene::begin(Use::Shared, Form::Full, "trap '' USR1 TERM; while :; do sleep 1; done")
+    let Some(scene) = Scene::begin(Use::Shared, Form::Full, "trap '' USR1 USR2 TERM; while :; do sleep 1; done")
     else {
         return;
     };
@@ -107,7 +107,7 @@ fn a_job_out_of_time_has_failed_for_that_reason() {
 #[test]
 fn a_running_job_is_asked_to_stop_and_is_cancelled() {
     let body =
-        "trap 'kill $!; echo saved >&2; exit 99' TERM USR1\ntouch \"$here/ready\"\nsleep 600 & wait $!";
+        "trap 'kill $!; echo saved >&2; exit 99' TERM USR1 USR2\ntouch \"$here/ready\"\nsleep 600 & wait $!";
     let Some(scene) = Scene::begin(Use::Shared, Form::Short, body) else { return };
     scene.import_ok(&[]);
     scene.eventually(LIMIT, "an engine", || scene.path("ready").exists());
@@ -121,7 +121,7 @@ fn a_running_job_is_asked_to_stop_and_is_cancelled() {
 
 #[test]
 fn a_running_job_that_does_not_listen_is_killed() {
-    let body = "trap '' TERM USR1\ntouch \"$here/ready\"\necho $$ >\"$here/pid\"\nwhile :; do sleep 1; done";
+    let body = "trap '' TERM USR1 USR2\ntouch \"$here/ready\"\necho $$ >\"$here/pid\"\nwhile :; do sleep 1; done";
     let Some(scene) = Scene::begin(Use::Shared, Form::Short, body) else { return };
     scene.import_ok(&[]);
     scene.eventually(LIMIT, "an engine", || scene.path("ready").exists());
