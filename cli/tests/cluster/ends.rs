@@ -76,7 +76,9 @@ fn a_job_above_its_memory_is_killed_and_says_so() {
 fn a_job_above_its_memory_gets_more_when_it_may_be_tried_again() {
     let Some(scene) = Scene::begin(Use::Shared, Form::Full, HUNGRY) else { return };
     scene.write_engine(&HUNGRY.replace("time.sleep(60)", "sys.exit(0)"));
-    scene.import_ok(&["--retry", "2"]);
+    // what the user insists on is not raised; the job's own formula is
+    let lane = ["--lane", "here", "--retry", "2"];
+    scene.ok(&[&["run", "import-movies", "--movies", "../raw/*.tif"], &lane[..]].concat());
     scene.wait_at_most(LONG, 1, "done");
     assert!(scene.runs().len() > 1, "{:?}", scene.runs());
 }
@@ -94,7 +96,8 @@ fn a_checkpoint_before_the_time_limit_is_gone_on_from() {
 
 #[test]
 fn a_job_out_of_time_has_failed_for_that_reason() {
-    let Some(scene) = Scene::begin(Use::Shared, Form::Full, "trap '' USR1 USR2 TERM; while :; do sleep 1; done")
+    let Some(scene) =
+        Scene::begin(Use::Shared, Form::Full, "trap '' USR1 USR2 TERM; while :; do sleep 1; done")
     else {
         return;
     };
@@ -121,7 +124,8 @@ fn a_running_job_is_asked_to_stop_and_is_cancelled() {
 
 #[test]
 fn a_running_job_that_does_not_listen_is_killed() {
-    let body = "trap '' TERM USR1 USR2\ntouch \"$here/ready\"\necho $$ >\"$here/pid\"\nwhile :; do sleep 1; done";
+    let body =
+        "trap '' TERM USR1 USR2\ntouch \"$here/ready\"\necho $$ >\"$here/pid\"\nwhile :; do sleep 1; done";
     let Some(scene) = Scene::begin(Use::Shared, Form::Short, body) else { return };
     scene.import_ok(&[]);
     scene.eventually(LIMIT, "an engine", || scene.path("ready").exists());
