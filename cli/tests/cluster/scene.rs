@@ -191,7 +191,10 @@ mv "$job/outputs.tmp-$$" "$job/outputs.json"
         // ssh has no folder of commands: the one that counts calls stands first on PATH
         let path = format!("{}:{}", self.path("commands").display(), variable("PATH"));
         command.args(args).current_dir(folder).env("HOME", self.folder.path()).env("TZ", "UTC");
-        command.env("VITREOUS_SITE", self.folder.path()).env("PATH", path);
+        command
+            .env("VITREOUS_SITE", self.folder.path())
+            .env("PATH", path)
+            .env("VITREOUS_COMMAND_TIMEOUT_S", "20");
         command.env_remove("VITREOUS_PROJECT").env_remove("XDG_CONFIG_HOME");
         command
     }
