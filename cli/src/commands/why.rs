@@ -70,7 +70,10 @@ fn explain(
             let parents = judged.summary.parents.iter().filter_map(|parent| board.get(*parent));
             let open: Vec<String> =
                 parents.filter(|p| p.status.state != State::Done).map(tell::one_line).collect();
-            (format!("waits for {}", open.join("; ")), String::new())
+            match open.is_empty() {
+                true => (format!("waits {}", status.note), String::new()),
+                false => (format!("waits for {}", open.join("; ")), String::new()),
+            }
         }
         State::Queued | State::Running => (format!("is {}", tell::standing(judged)), String::new()),
         State::Failed | State::Lost => {
