@@ -114,7 +114,7 @@ impl Ended {
 pub enum Queue {
     /// It waits, for the reason given in the scheduler's words; may be empty.
     Pending(String),
-    /// It waits until somebody releases it, for the reason given. Grid Engine's `Eqw` is one of these.
+    /// It waits until somebody releases it, for the reason given.
     Held(String),
     /// It runs.
     Running,
