@@ -30,10 +30,9 @@ impl Real {
     fn of_environment() -> Option<Self> {
         let name = std::env::var("VITREOUS_REAL_SCHEDULER").ok()?;
         let scheduler = find(&name).expect("VITREOUS_REAL_SCHEDULER should name a scheduler");
-        let folder = tempfile::Builder::new()
-            .prefix("it's % real")
-            .tempdir_in(std::env::var("HOME").unwrap())
-            .unwrap();
+        // seen by the hosts where the jobs run
+        let shared = std::env::var("TMPDIR").or_else(|_| std::env::var("HOME")).unwrap();
+        let folder = tempfile::Builder::new().prefix("it's % real").tempdir_in(shared).unwrap();
         Some(Self { scheduler, site: Site { scheduler: name, ..Site::default() }, folder })
     }
 
