@@ -19,6 +19,8 @@ pub fn sh(text: &str) -> String {
 
 /// `text` as one word of a directive in a script's head (`#SBATCH`, `#$`, `#PBS`), which no shell reads. All three
 /// parsers take words in single or in double quotes, but only some join `'it'"'"'s'` to one word, and none spans lines.
+/// Grid Engine's cannot be given a `#` (a comment begins even in quotes) or a `'` (taken away) at all; no name there may
+/// hold them.
 ///
 /// ```
 /// use vitreous_schedulers::quote::directive;

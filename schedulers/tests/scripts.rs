@@ -167,7 +167,7 @@ fn values_in_directives_keep_their_blanks_quotes_and_signs() {
     };
     assert!(head("slurm", "a b #c").contains("\n#SBATCH --account='a b #c'\n"));
     assert!(head("slurm", "it's $HOME").contains("\n#SBATCH --account=\"it's $HOME\"\n"));
-    assert!(head("sge", "a#c").contains("\n#$ -P 'a#c'\n"));
+    assert!(head("sge", "a b").contains("\n#$ -P 'a b'\n"));
     assert!(head("pbs", "a b").contains("\n#PBS -A 'a b'\n"));
     assert!(!head("pbs", "a\n#PBS -q other").contains("\n#PBS -q"), "a value cannot add a directive");
 }

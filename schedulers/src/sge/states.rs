@@ -1,17 +1,11 @@
 //! What `qstat -xml` and `qstat -j` print.
 
 use crate::scheduler::{EndReason, JobId, Queue, Standing};
-use crate::verdict::{ended, explained, first_host, standings, task_numbers};
+use crate::verdict::{ended, explained, standings, task_numbers};
 use std::collections::{BTreeMap, HashMap};
 
-/// States by their letters; the letters of waiting jobs come first, since they are looked for by their beginnings.
-const STATES: &[(&str, &str)] = &[
-    ("hqw", "held, or waiting for other jobs"),
-    ("hRwq", "held after it was put back into the queue"),
-    ("qw", "waiting for free slots"),
-    ("Rq", "put back into the queue"),
-    ("Rqw", "put back into the queue"),
-];
+/// Letters of waiting jobs, by their beginnings.
+const WAITING: &[(&str, &str)] = &[("qw", "waiting for free slots"), ("Rq", "put back into the queue")];
 
 /// What `qstat -j` says of a job that waits.
 #[derive(Default)]
@@ -49,16 +43,15 @@ pub fn of_qstat(ids: &[JobId], listing: &str) -> Option<Vec<Standing>> {
         let block = &block[..block.find("</job_list>")?];
         let id = element(block, "JB_job_number").filter(|id| !id.is_empty())?;
         let state = element(block, "state")?;
-        let host = element(block, "queue_name").unwrap_or_default();
         let tasks = element(block, "tasks").filter(|tasks| !tasks.is_empty());
         let explanation = explanations.get(&id);
         let rows = jobs.entry(id).or_default();
         match tasks.and_then(|tasks| task_numbers(&tasks)) {
             Some(tasks) => {
-                let queues = tasks.iter().map(|task| (*task, queue(&state, Some(*task), &host, explanation)));
+                let queues = tasks.iter().map(|task| (*task, queue(&state, Some(*task), explanation)));
                 rows.tasks.extend(queues);
             }
-            None => rows.whole = Some(queue(&state, None, &host, explanation)),
+            None => rows.whole = Some(queue(&state, None, explanation)),
         }
     }
     // tasks that have ended are not listed: they are known to nobody until the accounting is asked
@@ -70,7 +63,7 @@ pub fn of_qstat(ids: &[JobId], listing: &str) -> Option<Vec<Standing>> {
 
 /// A job's letters: `E` error, `d` being deleted, `h` held, `q` queued, `w` waiting, `R` started before, `r` running,
 /// `t` being sent to its host, `s`, `S`, `T`, `N`, `P` suspended in some way.
-fn queue(state: &str, task: Option<u32>, host: &str, explanation: Option<&Explanation>) -> Queue {
+fn queue(state: &str, task: Option<u32>, explanation: Option<&Explanation>) -> Queue {
     let has = |letters: &str| state.contains(|c| letters.contains(c));
     if state.is_empty() || !state.chars().all(|c| "EdhqwRrtsSTNPz".contains(c)) || has("z") {
         return Queue::Unknown(state.to_string());
@@ -84,7 +77,7 @@ fn queue(state: &str, task: Option<u32>, host: &str, explanation: Option<&Explan
         return Queue::Running;
     }
     if !has("q") {
-        return Queue::Unknown(format!("{state} {}", first_host(host)).trim().to_string());
+        return Queue::Unknown(state.to_string());
     }
     if has("d") {
         return Queue::Pending(format!("{state} (being deleted)"));
@@ -97,7 +90,7 @@ fn queue(state: &str, task: Option<u32>, host: &str, explanation: Option<&Explan
         Some(reasons) if !reasons.scheduling.is_empty() => {
             Queue::Pending(format!("{state}: {}", reasons.scheduling.join("; ")))
         }
-        _ => Queue::Pending(explained(state, STATES)),
+        _ => Queue::Pending(explained(state, WAITING)),
     }
 }
 
