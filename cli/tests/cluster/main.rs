@@ -19,6 +19,7 @@ mod cryosparc;
 mod ends;
 mod faults;
 mod kills;
+mod lanes;
 mod nodes;
 mod pipelines;
 mod scene;

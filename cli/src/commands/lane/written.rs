@@ -5,8 +5,8 @@ use std::fmt::Write;
 use vitreous_schedulers::lane::walltime_text;
 use vitreous_schedulers::{Lane, QueueInfo, Worker};
 
-/// Column of the comments behind values.
-const COLUMN: usize = 40;
+/// Column of the comments behind values; a longer value pushes its comment on, a blank away.
+const COLUMN: usize = 39;
 
 /// Lines of a lane file.
 struct Sheet {
@@ -29,13 +29,13 @@ impl Sheet {
     /// `key: value  # meaning`.
     fn value(&mut self, indent: &str, key: &str, value: &str, meaning: &str) {
         let entry = format!("{indent}{key}: {value}");
-        self.line(&format!("{entry:<COLUMN$}# {meaning}"));
+        self.line(&format!("{entry:<COLUMN$} # {meaning}"));
     }
 
     /// The same, not in force.
     fn proposal(&mut self, indent: &str, key: &str, value: &str, meaning: &str) {
         let entry = format!("{indent}# {key}: {value}");
-        self.line(&format!("{entry:<COLUMN$}# {meaning}"));
+        self.line(&format!("{entry:<COLUMN$} # {meaning}"));
     }
 
     /// In force if there is a value, else a proposal with an example.
@@ -160,7 +160,7 @@ fn options_example(scheduler: &str) -> &'static str {
     }
 }
 
-/// `short: 4 hosts of 32 cores, 187 GiB, 2 GPUs (gpu:a100), 12:00:00, closed`.
+/// `short: 4 hosts of 32 cores, 187 GiB, 2 GPUs (gres:a100), 12:00:00, closed`.
 fn described(queue: &QueueInfo) -> String {
     let mut words = Vec::new();
     let hosts = queue.nodes.map(|nodes| format!("{nodes} host{}", if nodes == 1 { "" } else { "s" }));
@@ -211,17 +211,11 @@ fn words_of_requests(sheet: &mut Sheet, lane: &Lane, queue: &QueueInfo) {
     let word = queue.gpu_resource.as_deref().filter(|_| has_gpus).unwrap_or("");
     match lane.scheduler.as_str() {
         "slurm" => {
-            // `gpu:a100` is a type of GPU; plain `gpu` is what is asked for anyway
-            let option =
-                word.strip_prefix("gpu").map(|of| format!("gres{of}")).filter(|option| option != "gres");
+            // a word with a type (`gres:a100`); without one it is what is asked for anyway
+            let option = Some(word).filter(|word| word.contains(':')).map(quoted);
             let meaning = "how GPUs are asked for: `gres` or `gpus-per-node`, then maybe a type";
-            sheet.known("", "gpu_option", option.map(|option| quoted(&option)), "gres:a100", meaning);
-            sheet.proposal(
-                "",
-                "mem_option",
-                "none",
-                "memory is not asked for, where a site does not count it",
-            );
+            sheet.known("", "gpu_option", option, "gres:a100", meaning);
+            sheet.proposal("", "mem_option", "mem-per-cpu", "how memory is asked for; `none`: not at all");
         }
         "sge" => {
             let option = Some(word).filter(|word| !word.is_empty()).map(quoted);
@@ -306,7 +300,7 @@ pub fn ssh(name: &str, lane: &Lane, workers: &[Worker]) -> String {
     for worker in workers {
         let entry = format!("host: {}", quoted(&worker.host));
         sheet.line(&format!(
-            "{:<COLUMN$}# destination for ssh, or a `Host` of ~/.ssh/config",
+            "{:<COLUMN$} # destination for ssh, or a `Host` of ~/.ssh/config",
             format!("  - {entry}")
         ));
         sheet.value("    ", "threads", &worker.threads.to_string(), "cores for jobs");
@@ -349,20 +343,34 @@ mod tests {
         Lane { scheduler: scheduler.into(), ..Lane::default() }
     }
 
-    /// Without its scheduler, which another build may lack.
     fn read(text: &str) -> Lane {
-        let text = text
-            .replace("scheduler: slurm", "scheduler: local")
-            .replace("scheduler: sge", "scheduler: local")
-            .replace("scheduler: pbs", "scheduler: local");
-        Lane::parse("l", &text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+        Lane::parse("l", text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    }
+
+    #[test]
+    fn what_each_scheduler_says_becomes_a_lane() {
+        for (scheduler, recorded) in [
+            ("slurm", include_str!("../../../../schedulers/src/slurm/fixtures/sinfo.txt")),
+            ("sge", include_str!("../../../../schedulers/src/sge/fixtures/discover.txt")),
+            ("pbs", include_str!("../../../../schedulers/src/pbs/fixtures/discover.txt")),
+        ] {
+            let answer = vitreous_schedulers::Answer { stdout: recorded.into(), ..Default::default() };
+            let queues = vitreous_schedulers::find(scheduler).unwrap().parse_discover(&answer).unwrap();
+            for queue in &queues {
+                let lane = read(&cluster("l", &asked(scheduler), queue, &queues));
+                assert_eq!((lane.scheduler.as_str(), lane.queue.as_str()), (scheduler, queue.name.as_str()));
+                assert_eq!((lane.limits.walltime, lane.limits.threads), (queue.walltime_s, queue.cores));
+            }
+        }
     }
 
     #[test]
     fn what_a_queue_has_becomes_limits_and_words() {
-        let gpu = QueueInfo { gpu_resource: Some("gpu:a100".into()), ..queue("gpu") };
+        let gpu = QueueInfo { gpu_resource: Some("gres:a100".into()), ..queue("gpu") };
         let all = [gpu.clone(), QueueInfo { is_open: false, is_default: true, ..queue("old") }];
+        let far = "/a/folder/whose/name/is/longer/than/the/column/of/comments";
         let lane = Lane {
+            command_dir: far.into(),
             account: "em42".into(),
             submit_host: "em@login".into(),
             ssh_options: vec!["-p".into(), "22".into()],
@@ -380,6 +388,7 @@ mod tests {
             (Some(172_800), Some(186.0), Some(2))
         );
         assert_eq!((lane.submit_host.as_str(), &lane.ssh_options[1][..]), ("em@login", "22"));
+        assert_eq!(lane.command_dir, far);
         // every line says what it means
         let bare = text.lines().filter(|line| !line.contains('#') && !line.starts_with("schema:"));
         assert_eq!(bare.count(), 0, "{text}");
