@@ -85,6 +85,11 @@ impl Real {
         context.environment.clear();
         context.job_id_var = self.scheduler.job_id_var().into();
         context.task_id_var = self.scheduler.task_id_var().into();
+        if script.resources.ranks > 1 {
+            context.launcher = ["mpirun", "--oversubscribe", "-n", &script.resources.ranks.to_string()]
+                .map(String::from)
+                .into();
+        }
         if let Some(array) = script.array {
             context.elements = (1..=array.tasks).collect();
             context.element_count = array.tasks;
@@ -168,6 +173,26 @@ fn ends_are_told_apart(real: &Real) {
         .collect();
     assert_eq!(exits, [Some(0), Some(4), Some(0)]);
     assert!(matches!(standing.queue, Queue::Ended(end) if !end.is_well()));
+}
+
+fn ranks_start_together_with_what_they_asked_for(real: &Real) {
+    if Command::new("mpirun").arg("--version").output().is_err() {
+        println!("skipped: no mpirun here");
+        return;
+    }
+    let text = "echo \"$OMPI_COMM_WORLD_RANK of $OMPI_COMM_WORLD_SIZE, $VITREOUS_THREADS threads, GPU $CUDA_VISIBLE_DEVICES\"";
+    let (job, script) = real.submit("ranks", text, |script| {
+        script.resources = Resources { ranks: 2, gpus: 1, mem_mib: 400, ..script.resources.clone() };
+    });
+    let end = real.wait_for_end("ranks", &job);
+    let said = |file: &str| std::fs::read_to_string(file).unwrap_or_default();
+    assert!(end.is_well(), "{end:?}: {}", said(&script.stderr));
+    let output = said(&script.stdout);
+    for rank in 0..2 {
+        assert!(output.contains(&format!("{rank} of 2, 1 threads, GPU ")), "{output}");
+    }
+    // Grid Engine and PBS leave it to the site to say which GPU it is
+    assert!(real.scheduler.name() != "slurm" || output.contains("GPU 0"), "{output}");
 }
 
 fn a_dependency_that_failed(real: &Real) {
@@ -274,6 +299,7 @@ fn the_adapter_and_its_scheduler_understand_each_other() {
     };
     the_cluster_is_described(&real);
     ends_are_told_apart(&real);
+    ranks_start_together_with_what_they_asked_for(&real);
     a_dependency_that_failed(&real);
     what_cannot_start_is_said(&real);
     jobs_are_found_and_stopped(&real);
