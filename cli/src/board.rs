@@ -34,6 +34,13 @@ pub struct Judged {
     pub settled: bool,
 }
 
+impl Judged {
+    /// It belongs to another cluster, another user, or the project that this one is a copy of.
+    pub fn is_foreign(&self) -> bool {
+        self.known.as_ref().is_some_and(|known| known.is_foreign)
+    }
+}
+
 /// All jobs of a project.
 #[derive(Debug)]
 pub struct Board {
@@ -233,7 +240,7 @@ struct Heard {
 
 impl Heard {
     fn say(&mut self, job: JobNumber, seen: Seen) {
-        self.known.insert(job, Known { seen, tasks: BTreeMap::new(), host: String::new() });
+        self.known.insert(job, Known::of(seen));
     }
 }
 
@@ -296,7 +303,8 @@ fn ask_site(
     for job in jobs {
         let Some(submission) = &job.evidence.submission else { continue };
         if let Some(why) = foreign(project, &mut desk, submission) {
-            heard.say(job.dir.number(), Seen::Unknown(why));
+            let known = Known { is_foreign: true, ..Known::of(Seen::Unknown(why)) };
+            heard.known.insert(job.dir.number(), known);
             continue;
         }
         ids.push((job.dir.number(), JobId(submission.job_id.clone())));

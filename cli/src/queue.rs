@@ -56,6 +56,15 @@ pub struct Known {
     pub tasks: BTreeMap<u32, Queue>,
     /// Where it ran, if it has ended and the scheduler says so.
     pub host: String,
+    /// It is none of ours to judge or to stop from here.
+    pub is_foreign: bool,
+}
+
+impl Known {
+    /// Something that was not asked for task by task.
+    pub fn of(seen: Seen) -> Self {
+        Self { seen, tasks: BTreeMap::new(), host: String::new(), is_foreign: false }
+    }
 }
 
 /// One site of one scheduler, for the length of a look.
@@ -256,7 +265,7 @@ impl<'a> Desk<'a> {
     fn known(&self, id: &JobId, grace_s: f64) -> Known {
         let Some(standing) = self.memory.jobs.get(&id.0) else {
             let why = if self.memory.trouble.is_empty() { "not asked yet" } else { &self.memory.trouble };
-            return Known { seen: Seen::Unknown(why.into()), tasks: BTreeMap::new(), host: String::new() };
+            return Known::of(Seen::Unknown(why.into()));
         };
         let since = self.memory.over_since_ns.get(&id.0);
         let over_s = since.map_or(0.0, |since| self.seconds_since(*since));
@@ -294,7 +303,7 @@ impl<'a> Desk<'a> {
             }
             _ => seen,
         };
-        Known { seen, tasks: standing.tasks.clone(), host }
+        Known { seen, tasks: standing.tasks.clone(), host, is_foreign: false }
     }
 
     fn seconds_since(&self, ns: i64) -> f64 {

@@ -44,9 +44,17 @@ pub fn run(context: &mut Context<'_>, args: &Arguments) -> Outcome<i32> {
         }
     }
     let is_wanted = |job: &&Judged| args.all || args.jobs.contains(&job.summary.job);
-    let is_under_way = |job: &&Judged| !job.status.state.is_final() && job.status.state != State::Created;
+    let is_under_way = |job: &&Judged| {
+        !job.status.state.is_final() && job.status.state != State::Created && !job.is_foreign()
+    };
     let jobs: Vec<&Judged> = board.jobs.iter().filter(is_wanted).filter(is_under_way).collect();
-    for job in board.jobs.iter().filter(is_wanted).filter(|job| !is_under_way(job) && !args.all) {
+    let mut foreign = 0;
+    for job in board.jobs.iter().filter(is_wanted).filter(|job| job.is_foreign()) {
+        foreign += 1;
+        remark(format!("{}; not cancelled", tell::one_line(job)));
+    }
+    let is_over = |job: &&Judged| !is_under_way(job) && !job.is_foreign();
+    for job in board.jobs.iter().filter(is_wanted).filter(|job| is_over(job) && !args.all) {
         if job.summary.watches && !args.dry_run && growth::stop(&project, &project.job(job.summary.job)?)? {
             remark(format!("{} watches no longer", job.summary.job));
             continue;
@@ -72,6 +80,9 @@ pub fn run(context: &mut Context<'_>, args: &Arguments) -> Outcome<i32> {
     for job in numbers.iter().filter_map(|number| board.get(*number)) {
         stopped &= job.settled;
         context.screen.result(&tell::JobLine::new(job), || tell::one_line(job))?;
+    }
+    if stopped && foreign > 0 {
+        return Err(Failure::scheduler("some jobs are not this project's, user's or cluster's to cancel"));
     }
     if stopped {
         return Ok(exit::OK);
