@@ -8,6 +8,7 @@ use crate::lanes::NamedLane;
 use crate::place::{Place, Room};
 use crate::plan::{self, Plan};
 use crate::queue::{self, Desk, Trouble};
+use crate::usage::History;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use uuid::Uuid;
@@ -66,7 +67,7 @@ pub fn launch(
     project: &Project,
     lane: &NamedLane,
     wanted: &Wanted<'_>,
-    room: &Room,
+    (room, history): (&Room, &History<'_>),
 ) -> Outcome<Launched> {
     let Wanted { job, attempt, request, after } = wanted;
     let tag = Uuid::new_v4();
@@ -79,7 +80,7 @@ pub fn launch(
         after: after.clone(),
         done_elements: done_elements(job, *attempt)?,
     };
-    let needs = plan::needs(project, lane, &attempt_of)?;
+    let needs = plan::needs(project, lane, &attempt_of, history)?;
     let Some(place) = room.find(lane, &needs.resources) else { return Ok(Launched::NoRoom) };
     let plan = plan::prepare(context, project, lane, &attempt_of, &needs, &place)?;
     if let Some(warning) = &plan.warning {

@@ -8,6 +8,7 @@ use crate::failure::{Failure, Outcome};
 use crate::lanes::{self, NamedLane};
 use crate::launch::{self, Launched, Submitted, Wanted};
 use crate::place::Room;
+use crate::usage::History;
 use crate::{growth, verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -126,6 +127,7 @@ struct Launcher<'a, 'c> {
     project: &'a Project,
     board: &'a Board,
     room: Room,
+    history: History<'a>,
     lanes: BTreeMap<String, Option<NamedLane>>,
     /// Jobs with their schedulers: where, and under which id. Others can be queued behind them.
     out: BTreeMap<JobNumber, (Site, JobId)>,
@@ -147,6 +149,7 @@ impl<'a, 'c> Launcher<'a, 'c> {
             project,
             board,
             room: Room::of(board),
+            history: History::new(project),
             lanes: BTreeMap::new(),
             out: out.collect(),
             silent: BTreeSet::new(),
@@ -197,7 +200,7 @@ impl<'a, 'c> Launcher<'a, 'c> {
         }
         let Some(after) = self.behind(job, &lane, request) else { return Ok(None) };
         let wanted = Wanted { job: &open.dir, attempt: open.evidence.attempt, request, after };
-        match launch::launch(self.context, self.project, &lane, &wanted, &self.room)? {
+        match launch::launch(self.context, self.project, &lane, &wanted, (&self.room, &self.history))? {
             Launched::NotOurs | Launched::NoRoom => Ok(None),
             Launched::Submitted(submitted) => {
                 let Submitted { id, site, resources, place } = *submitted;

@@ -5,7 +5,7 @@ use crate::failure::{Failure, Outcome};
 use crate::inputs;
 use crate::lanes::{self, NamedLane};
 use crate::place::{self, Place};
-use crate::usage;
+use crate::usage::{self, History};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -77,7 +77,12 @@ pub struct Needs {
 ///
 /// # Errors
 /// The job type is unknown, its parameters are bad, or the request does not fit the lane.
-pub fn needs(project: &Project, lane: &NamedLane, attempt: &Attempt<'_>) -> Outcome<Needs> {
+pub fn needs(
+    project: &Project,
+    lane: &NamedLane,
+    attempt: &Attempt<'_>,
+    history: &History<'_>,
+) -> Outcome<Needs> {
     let spec = attempt.spec;
     let job_type = find_type(&spec.job_type)?;
     let effective = job_type.check(&Value::Object(spec.params.clone()))?;
@@ -87,8 +92,7 @@ pub fn needs(project: &Project, lane: &NamedLane, attempt: &Attempt<'_>) -> Outc
     if let Some(elements) = &elements {
         share.items = inputs.items.div_ceil(u64::from(elements.of));
     }
-    let mut estimate =
-        usage::suggest(&usage::history(project, job_type), job_type.estimate(&effective, &share));
+    let mut estimate = usage::suggest(&history.of(job_type), job_type.estimate(&effective, &share));
     if inputs.provisional {
         // nobody knows how much there will be: all the time that the lane gives, so that it is not cut off
         let four_times = estimate.resources.walltime_s.saturating_mul(4);

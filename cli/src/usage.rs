@@ -3,6 +3,9 @@
 use crate::failure::Outcome;
 use crate::{inputs, plan};
 use serde_json::Value;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
 use vitreous_jobs::{Estimate, JobType};
 use vitreous_model::resources::Resources;
 use vitreous_project::{AttemptDir, Exit, Intent, JobDir, JobNumber, Project, Reason};
@@ -130,8 +133,28 @@ pub struct Measured {
     pub time: Option<f64>,
 }
 
+/// What jobs of each type used, read once for all launches of a pass.
+#[derive(Debug)]
+pub struct History<'a> {
+    project: &'a Project,
+    by_type: RefCell<BTreeMap<&'static str, Rc<[Measured]>>>,
+}
+
+impl<'a> History<'a> {
+    /// Of a project; nothing is read yet.
+    pub fn new(project: &'a Project) -> Self {
+        Self { project, by_type: RefCell::default() }
+    }
+
+    /// Of the newest jobs of a type.
+    pub fn of(&self, job_type: &dyn JobType) -> Rc<[Measured]> {
+        let mut by_type = self.by_type.borrow_mut();
+        by_type.entry(job_type.name()).or_insert_with(|| history(self.project, job_type).into()).clone()
+    }
+}
+
 /// The newest jobs of a type, at most [`LOOK_BACK`] of them. What cannot be read is left out: this is advice.
-pub fn history(project: &Project, job_type: &dyn JobType) -> Vec<Measured> {
+fn history(project: &Project, job_type: &dyn JobType) -> Vec<Measured> {
     let ending = format!("-{}", job_type.name());
     let folders = project.job_folders().unwrap_or_default();
     let of_type = folders.into_iter().rev().filter(|(_, folder)| folder.ends_with(&ending));

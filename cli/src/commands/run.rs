@@ -191,7 +191,7 @@ fn dry_run(context: &mut Context<'_>, project: &Project, new: NewJob) -> Outcome
     let folder = plan::future_folder(project, &spec);
     let request = make::request(context, "");
     let attempt = plan::Attempt::first(&spec, &folder, &request);
-    let needs = plan::needs(project, &lane, &attempt)?;
+    let needs = plan::needs(project, &lane, &attempt, &usage::History::new(project))?;
     let place = Room::default().find(&lane, &needs.resources).unwrap_or_else(Place::anywhere);
     let plan = plan::prepare(context, project, &lane, &attempt, &needs, &place)?;
     if let Some(warning) = &plan.warning {

@@ -4,7 +4,7 @@ use crate::board::{Board, Judged};
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::place::Place;
-use crate::{growth, lanes, plan, queue, tell};
+use crate::{growth, lanes, plan, queue, tell, usage};
 use serde_json::json;
 use vitreous_model::exit;
 use vitreous_project::{JobDir, JobNumber, Project, Reason, Request, Requester, State};
@@ -115,7 +115,7 @@ fn waiting_for_a_slot(
     let request = Request::new(Requester::User, "");
     let prepared = lanes::find(context, Some(project), &spec.lane).and_then(|lane| {
         let attempt = plan::Attempt::first(spec, job.path(), &request);
-        let needs = plan::needs(project, &lane, &attempt)?;
+        let needs = plan::needs(project, &lane, &attempt, &usage::History::new(project))?;
         plan::prepare(context, project, &lane, &attempt, &needs, &Place::anywhere())?;
         Ok((lane, needs))
     });
