@@ -132,6 +132,17 @@ stop() {
     done
 }
 
+# as USER COMMAND …: runs it as that user where we are root, else as ourselves.
+as() {
+    local user=$1
+    shift
+    if [ "$(id -u)" = 0 ]; then
+        setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups "$@"
+    else
+        "$@"
+    fi
+}
+
 # A process that has ended and that nobody has waited for is gone, too.
 is_gone() {
     ! grep -qs '^State:[[:space:]]*[^ZX]' "/proc/$1/status"

@@ -208,15 +208,16 @@ def start(job, placed, now):
     job.update(state="R", substate=RUNNING, mtime=now, stime=now, placed=placed, vnode=placed[0])
     job["comment"] = f"Job run at {stamp(now)} on {where}"
     state.note_execution(job, now)
-    # in a session of its own: it outlives the server
-    subprocess.Popen(
-        [sys.executable, os.path.join(os.path.dirname(os.path.dirname(__file__)), "bin", "pbs_server")]
-        + ["--mom", job["id"], str(job["run_version"])],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=open(state.path("server.log"), "ab"),
-        start_new_session=True,
-    )
+    program = os.path.join(os.path.dirname(os.path.dirname(__file__)), "bin", "pbs_server")
+    with open(state.path("server.log"), "ab") as log:
+        # in a session of its own: it outlives the server
+        subprocess.Popen(
+            [sys.executable, program, "--mom", job["id"], str(job["run_version"])],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            start_new_session=True,
+        )
 
 
 def vnode_text(node, chunk):
