@@ -47,7 +47,8 @@ fn a_job_of_a_lost_node_runs_again_and_its_late_record_does_not_win() {
 #[test]
 fn a_job_that_must_not_run_twice_is_tried_again_by_its_policy_after_its_node_was_lost() {
     let Some(scene) = Scene::begin(Use::Alone, Form::Full, FIRST_IS_LATE) else { return };
-    if !["slurm", "pbs"].contains(&scene.cluster.name) {
+    if scene.cluster.name != "slurm" {
+        // what OpenPBS says of such a job has not been recorded
         return skip("no second node to try it on");
     }
     scene.write_lane("requeue: false\n");
