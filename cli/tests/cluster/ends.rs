@@ -18,7 +18,7 @@ time.sleep(60)
 wait $!
 code=$?
 [ "$code" -le 128 ] || kill -s $((code - 128)) $$
-exit "$code"
+[ "$code" = 0 ] || exit "$code"
 "#;
 
 /// Saves its work when it is told to, and goes on from it the next time.
@@ -129,7 +129,9 @@ fn a_running_job_that_does_not_listen_is_killed() {
     let Some(scene) = Scene::begin(Use::Shared, Form::Short, body) else { return };
     scene.import_ok(&[]);
     scene.eventually(LIMIT, "an engine", || scene.path("ready").exists());
-    scene.ok(&["cancel", "J1", "--grace", "1"]);
+    let (code, stdout, stderr) = scene.vitreous(&["cancel", "J1", "--grace", "1"]);
+    // Grid Engine keeps to the time that its queue gives a job after the warning, and `cancel` says so
+    assert!(code == 0 || (code == 4 && scene.cluster.name == "sge"), "{code}: {stdout}{stderr}");
     scene.wait_for(1, "cancelled");
     let pid = std::fs::read_to_string(scene.path("pid")).unwrap();
     let dead = || {
