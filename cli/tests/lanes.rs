@@ -67,6 +67,20 @@ fn a_probe_job_that_does_not_end_is_cancelled() {
 }
 
 #[test]
+fn a_check_that_is_interrupted_takes_its_job_with_it() {
+    let scene = Scene::new("echo $$ >\"$here/pid\"; exec sleep 600", "");
+    let mut check = scene.start(&["lane", "check", "local"], "");
+    eventually("the probe", || {
+        std::fs::read_to_string(scene.above().join("pid")).is_ok_and(|pid| pid.ends_with('\n'))
+    });
+    let pid = std::fs::read_to_string(scene.above().join("pid")).unwrap();
+    scene::signal("INT", &check.id().to_string());
+    assert_eq!(check.wait().unwrap().code(), Some(4));
+    assert_eq!(left_over(&scene), Vec::<String>::new());
+    eventually("the probe is gone", || !Path::new(&format!("/proc/{}", pid.trim())).exists());
+}
+
+#[test]
 fn a_template_that_cannot_work_runs_no_job() {
     let scene = Scene::new(AT_ONCE, "template: own\nvars: {acount: em42}");
     let own = "#!/bin/sh\n# {{ job }}\n#X -A {{ lane.vars.acount }} {{ lane.vars.account }}\nif\n";
