@@ -115,6 +115,8 @@ fn end(exits: &[Exit], reason: Option<&Reason>) -> End {
 
 /// Jobs of one type that are looked back at.
 const LOOK_BACK: usize = 20;
+/// Newer jobs that have not ended yet are passed over, at most so many.
+const PASSED_OVER: usize = 100;
 /// From so many measurements on, less than the formula is asked for.
 const ENOUGH: usize = 3;
 /// What is asked for above what 95 of 100 jobs used.
@@ -153,23 +155,26 @@ impl<'a> History<'a> {
     }
 }
 
-/// The newest jobs of a type, at most [`LOOK_BACK`] of them. What cannot be read is left out: this is advice.
+/// The newest jobs of a type that have ended, at most [`LOOK_BACK`] of them. What cannot be read is left out: this is advice.
 fn history(project: &Project, job_type: &dyn JobType) -> Vec<Measured> {
     let ending = format!("-{}", job_type.name());
     let folders = project.job_folders().unwrap_or_default();
     let of_type = folders.into_iter().rev().filter(|(_, folder)| folder.ends_with(&ending));
     let jobs = of_type
+        .take(LOOK_BACK + PASSED_OVER)
         .filter_map(|(number, _)| project.job(number).ok())
         .filter(|job| job.spec().job_type == job_type.name());
-    jobs.take(LOOK_BACK).flat_map(|job| measured(project, job_type, &job)).collect()
+    let per_job = jobs.map(|job| measured(project, job_type, &job)).filter(|found| !found.is_empty());
+    per_job.take(LOOK_BACK).flatten().collect()
 }
 
 fn measured(project: &Project, job_type: &dyn JobType, job: &JobDir) -> Vec<Measured> {
+    let spent = attempts(job).unwrap_or_default();
     let spec = job.spec();
-    let Ok(effective) = job_type.check(&Value::Object(spec.params.clone())) else { return Vec::new() };
-    let inputs = inputs::summary(project, job_type, spec);
-    let formula = job_type.resources(&effective, &inputs);
-    attempts(job).unwrap_or_default().iter().filter_map(|spent| against(spent, &formula)).collect()
+    let effective = job_type.check(&Value::Object(spec.params.clone()));
+    let (false, Ok(effective)) = (spent.is_empty(), effective) else { return Vec::new() };
+    let formula = job_type.resources(&effective, &inputs::summary(project, job_type, spec));
+    spent.iter().filter_map(|spent| against(spent, &formula)).collect()
 }
 
 /// `None`: it ended in a way that says nothing about what it needs.

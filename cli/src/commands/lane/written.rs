@@ -191,7 +191,7 @@ fn reach(sheet: &mut Sheet, lane: &Lane) {
     sheet.text_value(
         "command_dir",
         &lane.command_dir,
-        "/opt/slurm/bin",
+        "/opt/cluster/bin",
         "folder of its commands, if they are not in PATH",
     );
     sheet.text_value(
