@@ -5,6 +5,7 @@ use crate::context::{Context, remark};
 use crate::failure::{Failure, Outcome};
 use crate::queue::{self, Desk, Freshness};
 use crate::{growth, tell};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use vitreous_model::exit;
 use vitreous_project::{Cancel, JobNumber, Project, Requester, State};
@@ -15,8 +16,12 @@ pub const EXAMPLES: &str = "  vitreous cancel J4\n  vitreous cancel --all";
 
 /// Time between two looks at jobs that are to stop.
 const PAUSE: Duration = Duration::from_millis(100);
+/// The longest such time: a scheduler is not asked more often than that.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Time for a killed process to disappear.
 const LAST_PATIENCE: Duration = Duration::from_secs(10);
+/// The same on clusters: Grid Engine warns a minute before it kills, Slurm half a minute.
+const CLUSTER_PATIENCE: Duration = Duration::from_secs(90);
 
 /// Arguments of `cancel`.
 #[derive(Debug, clap::Args)]
@@ -104,11 +109,19 @@ fn mark(job: &Judged) -> Outcome {
     Ok(())
 }
 
+fn is_on_a_cluster(job: &Judged) -> bool {
+    let intent = job.open.as_deref().and_then(|open| open.evidence.intent.as_ref());
+    intent.is_some_and(|intent| intent.is_cluster)
+}
+
 /// Asks, waits, kills, waits.
 fn stop(context: &Context<'_>, project: &Project, jobs: &[JobNumber], grace: Duration) -> Outcome {
-    for (how, patience) in [(Stop::Ask, grace), (Stop::Kill, LAST_PATIENCE)] {
+    let mut complaints = BTreeSet::new();
+    let mut last_patience = LAST_PATIENCE;
+    for how in [Stop::Ask, Stop::Kill] {
         let started = Instant::now();
         let mut asked = Vec::new();
+        let mut pause = PAUSE;
         loop {
             let board = Board::look_as(project, context.shell, Freshness::Now)?;
             let going = |number: &&JobNumber| board.get(**number).is_some_and(|job| !job.settled);
@@ -120,18 +133,34 @@ fn stop(context: &Context<'_>, project: &Project, jobs: &[JobNumber], grace: Dur
             // one that was just being launched shows its id only now
             let fresh: Vec<&Judged> =
                 going.into_iter().filter(|job| !asked.contains(&job.summary.job)).collect();
-            asked.extend(send(context, project, &fresh, how));
+            if fresh.iter().any(|job| is_on_a_cluster(job)) {
+                last_patience = CLUSTER_PATIENCE;
+            }
+            asked.extend(send(context, project, &fresh, how, &mut complaints));
+            let patience = if how == Stop::Ask { grace } else { last_patience };
             if started.elapsed() >= patience {
                 break;
             }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
     Ok(())
 }
 
 /// Sends the order to the jobs' schedulers, one command for each site; those that were reached.
-fn send(context: &Context<'_>, project: &Project, jobs: &[&Judged], how: Stop) -> Vec<JobNumber> {
+fn send(
+    context: &Context<'_>,
+    project: &Project,
+    jobs: &[&Judged],
+    how: Stop,
+    said_before: &mut BTreeSet<String>,
+) -> Vec<JobNumber> {
+    let mut complain = |text: String| {
+        if said_before.insert(text.clone()) {
+            remark(text);
+        }
+    };
     let mut reached = Vec::new();
     let mut by_site: Vec<(Site, Vec<(JobNumber, JobId)>)> = Vec::new();
     for job in jobs {
@@ -152,8 +181,12 @@ fn send(context: &Context<'_>, project: &Project, jobs: &[&Judged], how: Stop) -
         let desk = Desk::new(project, context.shell, scheduler, &site, queue::now_ns(project));
         match desk.run(scheduler.cancel(&site, &ids, how)) {
             Ok(answer) if answer.code == 0 => reached.extend(numbers),
-            Ok(answer) => remark(format!("{}: {}", site.label(), answer.stderr.trim())),
-            Err(trouble) => remark(trouble.to_string()),
+            // Grid Engine complains on its standard output
+            Ok(answer) => {
+                let said = [answer.stderr.trim(), answer.stdout.trim()].join(" ");
+                complain(format!("{}: {}", site.label(), said.trim()));
+            }
+            Err(trouble) => complain(trouble.to_string()),
         }
     }
     reached

@@ -204,7 +204,14 @@ fn standing(id: &JobId, code: i32, text: &str) -> Result<Queue, SchedulerError> 
         ["jobid", "job-id", "job id", "state"].iter().any(|word| line.contains(word))
             || line.starts_with("---")
     };
-    match lines.iter().all(is_header) && (0..=1).contains(&code) {
+    // a command that lists all jobs, and this one is not among them
+    let is_of_another = |line: &&str| {
+        let mut words = line.split_whitespace();
+        words.next().is_some_and(is_id) && words.count() > 1
+    };
+    let is_listing = lines.iter().all(|line| is_header(line) || is_of_another(line))
+        && (lines.iter().any(is_header) || lines.is_empty());
+    match is_listing && (0..=1).contains(&code) {
         true => Ok(Queue::Gone),
         false => Ok(quoted()),
     }

@@ -389,3 +389,17 @@ fn a_lane_is_made_of_both_files() {
     let error = import("x", "x.sh.jinja", None, ("s.sh", "{{ run_cmd }}\n")).unwrap_err();
     assert!(error.to_string().contains("cannot be guessed"), "{error}");
 }
+
+#[test]
+fn a_listing_without_the_job_says_that_it_is_gone() {
+    let listing = "job-ID  prior   name       user         state submit/start at     queue   slots ja-task-ID\n\
+                   -------------------------------------------------------------------------------------------\n     \
+                   19 0.50000 P-J1-impor vitreous-tes dr    11/23/2026 10:18:11 all.q@vm     1\n";
+    let asked = |id: &str| {
+        let text = format!("=== vitreous job {id}\n{listing}=== vitreous end 0\n");
+        let answer = Answer { code: 0, stdout: text, stderr: String::new() };
+        CryoSparc.parse_status(&[JobId(id.into())], &answer).unwrap().remove(0).queue
+    };
+    assert_eq!(asked("12"), Queue::Gone);
+    assert_eq!(asked("19"), Queue::Running);
+}
