@@ -377,7 +377,11 @@ fn find_cut_short(
     if tags.is_empty() {
         return recovered;
     }
-    let Some(cmd) = scheduler.find_by_tag(desk.site(), &tags) else { return recovered };
+    let Some(cmd) = scheduler.find_by_tag(desk.site(), &tags) else {
+        // nobody can look for it: if it is there, it finds itself cancelled when it starts
+        cut.into_iter().for_each(|(number, ..)| heard.say(number, Seen::Gone));
+        return recovered;
+    };
     let found = desk.ask(cmd, |answer| scheduler.parse_find(&tags, answer));
     for (number, uuid, is_out_of_sight) in cut {
         match &found {

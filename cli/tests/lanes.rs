@@ -8,7 +8,7 @@
 
 mod scene;
 
-use scene::{AT_ONCE, Scene, eventually};
+use scene::{AT_ONCE, ON_GO, Scene, eventually};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -166,19 +166,52 @@ fn jobs_run_through_cryosparcs_files() {
     assert_eq!(left_over(&scene), Vec::<String>::new());
 }
 
-#[test]
-fn a_job_of_cryosparcs_cluster_is_cancelled_with_its_command() {
-    let scene = Scene::new("echo $$ >\"$here/pid\"; exec sleep 600", "");
-    write_cryosparc(&scene);
+/// The lane `cs`, imported and with its variable filled in.
+fn add_cryosparc_lane(scene: &Scene) {
+    write_cryosparc(scene);
     let (code, stdout, stderr) = scene.vitreous(&["lane", "import-cryosparc", "../cs", "--name", "cs"]);
     assert_eq!(code, 2, "{stdout}{stderr}");
     let path = scene.root().join("lanes/cs.yaml");
     let more = format!("engine: {}\ngrace_s: 1\npoll_s: 0.2\n", scene.above().join("engine").display());
-    let lane = std::fs::read_to_string(&path)
-        .unwrap()
-        .replace("# vars:", "vars:")
-        .replace("#   partition:", "  partition: gpu");
+    let lane = std::fs::read_to_string(&path).unwrap();
+    let lane = lane.replace("# vars:", "vars:").replace("#   partition:", "  partition: gpu");
     std::fs::write(&path, lane + &more).unwrap();
+}
+
+/// No command of CryoSPARC's files lists jobs: one whose launch was cut short is found by its claim, or fenced off.
+#[test]
+fn a_submission_that_was_cut_short_runs_once() {
+    let scene = Scene::new(ON_GO, "");
+    add_cryosparc_lane(&scene);
+    let import = ["run", "import-movies", "--movies", "../raw/*.tif", "--lane", "cs"];
+    let mut cli = scene.start(&import, "submit");
+    eventually("an engine", || scene.runs().len() == 1);
+    cli.kill().unwrap();
+    cli.wait().unwrap();
+    assert!(!scene.job(1).join("attempt-01/submission.json").exists());
+    scene.ok(&["advance"]);
+    assert_eq!(scene.state(1), "running");
+    assert!(scene.job(1).join("attempt-01/submission.json").exists());
+
+    let mut cli = scene.start(&import, "intent");
+    let root = scene.root();
+    eventually("an intent", || root.join("J0002-import-movies/attempt-01/intent.json").exists());
+    cli.kill().unwrap();
+    cli.wait().unwrap();
+    scene.go();
+    for number in [1, 2] {
+        eventually("done", || {
+            scene.ok(&["advance", "--quiet"]);
+            scene.state(number) == "done"
+        });
+    }
+    assert_eq!(scene.runs(), ["J0001-import-movies 1", "J0002-import-movies 2"]);
+}
+
+#[test]
+fn a_job_of_cryosparcs_cluster_is_cancelled_with_its_command() {
+    let scene = Scene::new("echo $$ >\"$here/pid\"; exec sleep 600", "");
+    add_cryosparc_lane(&scene);
     let (code, _, stderr) = scene.import(&["--lane", "cs"]);
     assert_eq!(code, 0, "{stderr}");
     scene.wait_for(1, "running");
