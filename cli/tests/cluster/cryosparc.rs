@@ -1,6 +1,7 @@
 //! CryoSPARC's own cluster files, on a scheduler that knows nothing of them: those of real sites with nothing changed
 //! but names of the site (where `VITREOUS_TESTDATA` has them), and ours with what those do not show.
 
+use crate::cluster::variable;
 use crate::scene::{Form, LONG, Scene, Use, skip};
 use std::path::{Path, PathBuf};
 
@@ -85,8 +86,25 @@ fn third_party(names: &Names) -> Vec<Site> {
     names.files.iter().map(site).collect()
 }
 
+/// A scheduler made of the shell of another host, reached as sites reach their submit hosts: jobs are processes there,
+/// ids are pids.
+fn through_ssh() -> Site {
+    let config = variable("VITREOUS_SSH_CONFIG");
+    let workers = variable("VITREOUS_SSH_WORKERS");
+    let host = workers.split_whitespace().next().unwrap_or("w1");
+    let info = serde_json::json!({
+        "name": "shell", "send_cmd_tpl": format!("ssh -F {config} {host} '{{{{ command }}}}'"),
+        "qsub_cmd_tpl": "setsid bash {{ script_path_abs }} </dev/null >/dev/null 2>&1 & echo Submitted batch job $!",
+        "qstat_cmd_tpl": "kill -0 {{ cluster_job_id }} 2>/dev/null && echo RUNNING",
+        "qdel_cmd_tpl": "kill -- -{{ cluster_job_id }}", "qinfo_cmd_tpl": "uname -n",
+    });
+    let script = "#!/bin/bash\n# {{ num_cpu }} cores, {{ ram_gb }} GB\n{{ run_cmd }}\n";
+    Site { label: "through ssh".into(), info: Some(info.to_string()), script: script.into(), vars: &[] }
+}
+
 fn sites(cluster: &str) -> Option<Vec<Site>> {
     let (names, info, script) = match cluster {
+        "ssh" => return Some(vec![through_ssh()]),
         "slurm" => (&SLURM, SLURM_INFO, SLURM_SCRIPT),
         "sge" => (&SGE, SGE_INFO, SGE_SCRIPT),
         _ => return None,
@@ -124,7 +142,7 @@ fn import(scene: &Scene, site: &Site, folder: &Path) {
 fn jobs_are_submitted_followed_and_cancelled_as_cryosparc_does() {
     let Some(scene) = Scene::begin(Use::Shared, Form::Short, BY_NUMBER) else { return };
     let Some(sites) = sites(scene.cluster.name) else {
-        skip("cryosparc's files are for Slurm and Grid Engine here");
+        skip("cryosparc's files are for Slurm, Grid Engine and ssh here");
         return;
     };
     for (at, site) in sites.iter().enumerate() {
