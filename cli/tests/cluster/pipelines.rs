@@ -85,8 +85,9 @@ fn the_quick_start_runs_through_the_scheduler_with_two_mpi_ranks() {
         engine.display()
     ));
     let text = std::fs::read_to_string(Path::new(&run).join("quickstart/short.yaml")).unwrap();
-    let text = text.replace("defaults: {lane: local}", "defaults: {lane: here, ranks: 2, threads: 1}");
-    assert!(text.contains("ranks: 2"), "the quick start's defaults have changed: {text}");
+    assert!(text.contains("defaults: {lane: local}"), "the quick start's defaults have changed: {text}");
+    let text = text.replace("defaults: {lane: local}", "defaults: {lane: here}");
+    let text = text.replace("\n    type: ", "\n    resources: {ranks: 2, threads: 1}\n    type: ");
     std::fs::write(scene.root().join("pipeline.yaml"), text).unwrap();
     std::fs::copy(Path::new(&run).join("quickstart/1MNF.atoms.gz"), scene.root().join("1MNF.atoms.gz"))
         .unwrap();
