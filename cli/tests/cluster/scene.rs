@@ -112,12 +112,13 @@ impl Scene {
 
     /// A further lane.
     pub fn write_lane_named(&self, name: &str, more: &str) {
-        let mut text = format!("schema: 1\nengine: {}\n", self.path("engine").display());
+        let mut text = "schema: 1\n".to_string();
+        let own = format!("engine: {}\n{}", self.path("engine").display(), self.cluster.lane_lines());
         let key = |line: &str| line.split_once(':').map(|(key, _)| key.to_string());
         let replaced: Vec<String> =
             more.lines().filter(|line| !line.starts_with([' ', '-'])).filter_map(key).collect();
         let mut is_replaced = false;
-        for line in self.cluster.lane_lines().lines() {
+        for line in own.lines() {
             if !line.starts_with([' ', '-']) {
                 is_replaced = key(line).is_some_and(|key| replaced.contains(&key));
             }
