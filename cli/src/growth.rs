@@ -143,7 +143,7 @@ fn watched(project: &Project, dir: &JobDir, now_ns: i64) -> Option<String> {
         }
         return None;
     }
-    (sight.new > 0).then(|| format!("{} new movies", sight.new))
+    (sight.new > 0).then(|| format!("{} new movie{}", sight.new, if sight.new == 1 { "" } else { "s" }))
 }
 
 #[cfg(test)]
