@@ -11,8 +11,8 @@ use vitreous_jobs::JobType;
 use vitreous_project::job::ResourceOverrides;
 use vitreous_project::{Project, ProjectError, atomic};
 
-/// The file as it is written. A job's keys are `type`, `from`, `lane`, `retry`, `resources`, its inputs and its
-/// parameters.
+/// The file as it is written. A job's keys are `type`, `from`, `lane`, `retry`, `resources`, `vars` (values for the lane's
+/// template), its inputs and its parameters.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PipelineFile {
@@ -28,6 +28,7 @@ struct PipelineFile {
 struct Defaults {
     lane: Option<String>,
     retry: Option<u32>,
+    vars: BTreeMap<String, Value>,
 }
 
 /// A job of a pipeline.
@@ -76,6 +77,7 @@ fn node(key: &str, value: &Value, defaults: &Defaults, keys: &[&String]) -> Outc
         job_type: type_name.clone(),
         title: key.into(),
         lane: defaults.lane.clone(),
+        vars: defaults.vars.clone(),
         retry: defaults.retry,
         ..Wish::default()
     };
@@ -116,6 +118,10 @@ fn add(wish: &mut Wish, job_type: &dyn JobType, name: &str, value: &Value) -> Ou
         "from" => wish.from = words(name, value)?,
         "lane" => wish.lane = Some(serde_json::from_value(value.clone()).map_err(bad)?),
         "retry" => wish.retry = Some(serde_json::from_value(value.clone()).map_err(bad)?),
+        "vars" => {
+            let own: BTreeMap<String, Value> = serde_json::from_value(value.clone()).map_err(bad)?;
+            wish.vars.extend(own);
+        }
         "resources" => {
             wish.resources = serde_json::from_value::<ResourceOverrides>(value.clone()).map_err(bad)?
         }
@@ -196,7 +202,7 @@ mod tests {
     #[test]
     fn jobs_come_after_what_they_need_and_keys_go_where_they_belong() {
         let nodes = read_text(
-            "schema: 1\ndefaults: {lane: gpu, retry: 2}\njobs:\n  motion: {type: correct-motion, from: movies, bfactor: 99}\n  \
+            "schema: 1\ndefaults: {lane: gpu, retry: 2, vars: {h_rt: 60, s_vmem: 2G}}\njobs:\n  motion: {type: correct-motion, from: movies, bfactor: 99, vars: {h_rt: 600}}\n  \
              movies: {type: import-movies, movies: raw/*.tif, lane: local}\n  map:\n    type: import-volume\n    volume: a.mrc\n",
         )
         .unwrap();
@@ -207,6 +213,11 @@ mod tests {
         assert_eq!(nodes[0].wish.params["movies"], "raw/*.tif");
         assert_eq!(nodes[0].wish.lane.as_deref(), Some("local"));
         assert_eq!((nodes[1].wish.lane.as_deref(), nodes[1].wish.retry), (Some("gpu"), Some(2)));
+        let of_job = |at: usize, name: &str| nodes[at].wish.vars[name].clone();
+        assert_eq!(
+            (of_job(0, "h_rt"), of_job(1, "h_rt"), of_job(1, "s_vmem")),
+            (60.into(), 600.into(), "2G".into())
+        );
         let jobs = BTreeMap::from([("movies".to_string(), "J7".to_string())]);
         assert_eq!(nodes[1].wish_with(&jobs).from, ["J7"]);
     }
