@@ -77,6 +77,7 @@ pub struct Desk<'a> {
     now_ns: i64,
     /// The memory is worth keeping: somebody must not be asked too often, or is given time.
     is_kept: bool,
+    has_asked_name: bool,
 }
 
 /// A command that gave no answer; in words.
@@ -111,7 +112,7 @@ impl<'a> Desk<'a> {
         let memory: Memory = atomic::read_json(&path).ok().flatten().unwrap_or_default();
         let memory = if memory.schema == SCHEMA { memory } else { Memory::default() };
         let is_kept = !scheduler.places_jobs();
-        Self { project, shell, scheduler, site, memory, now_ns, is_kept }
+        Self { project, shell, scheduler, site, memory, now_ns, is_kept, has_asked_name: false }
     }
 
     /// The site.
@@ -156,9 +157,11 @@ impl<'a> Desk<'a> {
     /// The cluster's own name; empty: it has none, or does not say now.
     pub fn cluster(&mut self) -> String {
         let is_fresh = self.seconds_since(self.memory.identified_ns) < IDENTIFY_S;
-        if is_fresh {
+        // one that does not say is asked once a look, however many jobs want to know
+        if is_fresh || self.has_asked_name || self.is_down().is_some() {
             return self.memory.cluster.clone();
         }
+        self.has_asked_name = true;
         let Some(cmd) = self.scheduler.identify(self.site) else { return String::new() };
         let name = self.run(cmd).ok().and_then(|answer| self.scheduler.parse_identify(&answer));
         if let Some(name) = name {
@@ -417,6 +420,20 @@ mod tests {
         );
         assert!(matches!(&seen[2], Seen::Stale(..)), "not asked again yet");
         assert_eq!(seen[3], Seen::Gone);
+    }
+
+    #[test]
+    fn a_cluster_that_does_not_say_its_name_is_asked_once_a_look() {
+        let folder = tempfile::tempdir().unwrap();
+        let project = Project::init(folder.path(), ProjectFile::new("x", Microscope::default())).unwrap();
+        let scheduler = vitreous_schedulers::find("slurm").unwrap();
+        let site = Site { scheduler: "slurm".into(), ..Site::default() };
+        let shell = Fake::new(|_: &Cmd| answer(1, String::new()));
+        let mut desk = Desk::new(&project, &shell, scheduler, &site, 1_000_000 * SECOND);
+        for _ in 0..1000 {
+            assert_eq!(desk.cluster(), "");
+        }
+        assert_eq!(shell.asked.borrow().len(), 1);
     }
 
     #[test]
