@@ -136,7 +136,9 @@ fn all_done(scene: &Scene) -> bool {
     all["jobs"].as_array().unwrap().iter().all(|job| job["state"] == "done")
 }
 
-/// Each job's engine was run once, and the scheduler started no more scripts than that; how many.
+/// Each job's engine was run once, and the scheduler started nothing else but attempts that were fenced off: when its
+/// parent is killed, `sbatch` or `qsub` itself goes on, and may submit after the next pass has given the attempt up. Such
+/// a script finds its attempt cancelled and ends at once. How many jobs ran.
 fn check_no_job_ran_twice(scene: &Scene) -> usize {
     let mut jobs: Vec<String> =
         scene.runs().iter().map(|run| run.split(' ').next().unwrap().to_string()).collect();
@@ -144,6 +146,10 @@ fn check_no_job_ran_twice(scene: &Scene) -> usize {
     jobs.sort();
     jobs.dedup();
     assert_eq!(jobs.len(), runs, "no job ran twice: {:?}", scene.runs());
-    scene.check_starts(runs);
+    let late = scene.starts_after_the_fence();
+    if late > 0 {
+        println!("{late} submissions of killed commands came after the next pass, and did nothing");
+    }
+    scene.check_starts(runs + late);
     runs
 }

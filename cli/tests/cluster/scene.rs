@@ -395,6 +395,18 @@ mv "$job/outputs.tmp-$$" "$job/outputs.json"
         }
     }
 
+    /// Attempts that were given up before they had started, and whose script started after all: it has claimed its
+    /// attempt, found the cancellation and left, without running the engine.
+    pub fn starts_after_the_fence(&self) -> usize {
+        let is_late = |job: &Path, attempt: u32| {
+            let record = job.join(format!("attempt-{attempt:02}/exit.json"));
+            let cancelled = job.join(format!("cancel-{attempt:02}.json")).exists();
+            cancelled && std::fs::read_to_string(record).is_ok_and(|text| text.contains("\"code\":143"))
+        };
+        let of_job = |job: &PathBuf| (1..100).filter(|attempt| is_late(job, *attempt)).count();
+        self.job_folders().iter().map(of_job).sum()
+    }
+
     /// Lets engines that wait for it go on.
     pub fn go(&self) {
         std::fs::write(self.path("go"), "").unwrap();
