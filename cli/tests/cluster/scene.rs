@@ -3,7 +3,7 @@
 use crate::cluster::{Cluster, variable};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 /// Whether a test leaves the cluster to others while it runs.
@@ -44,6 +44,18 @@ enum Hold {
     Alone(RwLockWriteGuard<'static, ()>),
 }
 
+/// The cluster for one test alone. It lets the others go first: who waits for a lock in line would keep new ones from
+/// starting until the slowest has ended.
+fn alone() -> RwLockWriteGuard<'static, ()> {
+    loop {
+        match CLUSTER.try_write() {
+            Ok(guard) => return guard,
+            Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(200)),
+        }
+    }
+}
+
 /// Says why a test is not run.
 pub fn skip(why: &str) {
     let name = std::thread::current().name().unwrap_or("a test").to_string();
@@ -77,7 +89,7 @@ impl Scene {
         // a test that failed while it held the cluster has put its parts back, or the next one says so itself
         let hold = match usage {
             Use::Shared => Hold::Shared(CLUSTER.read().unwrap_or_else(|poisoned| poisoned.into_inner())),
-            Use::Alone => Hold::Alone(CLUSTER.write().unwrap_or_else(|poisoned| poisoned.into_inner())),
+            Use::Alone => Hold::Alone(alone()),
         };
         let folder = tempfile::Builder::new().prefix("scene-").tempdir_in(variable("TMPDIR")).unwrap();
         let scene = Self { cluster, folder, _hold: hold, started: Instant::now() };
