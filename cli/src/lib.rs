@@ -20,6 +20,7 @@ pub mod pipeline;
 pub mod place;
 pub mod plan;
 pub mod queue;
+pub mod reasons;
 pub mod shell;
 pub mod tell;
 pub mod usage;

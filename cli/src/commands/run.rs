@@ -3,7 +3,7 @@
 use crate::context::{Context, remark};
 use crate::failure::{Failure, Outcome};
 use crate::place::{Place, Room};
-use crate::{follow, inputs, lanes, make, pass, plan, tell, usage};
+use crate::{follow, inputs, lanes, make, pass, plan, reasons, tell, usage};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -197,7 +197,7 @@ fn dry_run(context: &mut Context<'_>, project: &Project, new: NewJob) -> Outcome
     if let Some(warning) = &plan.warning {
         remark(format!("warning: {warning}"));
     }
-    let reasons = usage::reasons(&needs.estimate, &attempt, &lane.name, &plan.resources);
+    let reasons = reasons::reasons(&needs.estimate, &attempt, &lane.name, &plan.resources);
     let words = plan.submit.words();
     let command = quote::command_line(words.iter().map(String::as_str));
     let result = json!({
