@@ -100,7 +100,7 @@ pub fn needs(
         estimate = estimate
             .walltime_s(walltime_s, "all that the lane gives: how much there is to do is not known yet");
     }
-    let asked = spec.resources.apply(scaled(estimate.resources.clone(), attempt.request));
+    let asked = scaled(spec.resources.apply(estimate.resources.clone()), attempt.request);
     check_places(lane, &asked)?;
     let resources = fit_cores(lane, lane.lane.fit(&lane.name, &asked)?);
     Ok(Needs { resources, estimate, inputs, elements })
@@ -197,7 +197,7 @@ pub fn prepare(
     values.environment = environment(lane, request);
     values.gives_gpus = scheduler.places_jobs() && (resources.gpus > 0 || !place.gpu_ids.is_empty());
     values.gpu_ids.clone_from(&place.gpu_ids);
-    set_limits(&mut values, lane);
+    set_limits(&mut values, lane, spec.resources.walltime_s.is_some());
     let rendered = lane.render(&values)?;
     let site = lane.site(place.worker.as_ref(), &request.environment);
     let submit = scheduler.submit(&site, &target);
@@ -214,7 +214,7 @@ pub fn prepare(
 }
 
 /// Limits that the script keeps itself, and how it goes back into the queue.
-fn set_limits(values: &mut ScriptContext, lane: &NamedLane) {
+fn set_limits(values: &mut ScriptContext, lane: &NamedLane, is_asked_for: bool) {
     let scheduler = lane.scheduler();
     let limit_s = match scheduler.grants_walltime() {
         true => values.walltime_s,
@@ -225,8 +225,8 @@ fn set_limits(values: &mut ScriptContext, lane: &NamedLane) {
         values.deadline_s = limit_s.saturating_sub(lane.lane.signal_s).max(limit_s / 2);
     }
     if scheduler.places_jobs() {
-        // without a limit of the lane's, time is only estimated and nobody else waits for it
-        let is_limited = lane.lane.limits.walltime.is_some();
+        // without a limit of the lane's or the user's, time is only estimated and nobody else waits for it
+        let is_limited = lane.lane.limits.walltime.is_some() || is_asked_for;
         values.deadline_s = if is_limited { values.deadline_s } else { 0 };
         values.hard_limit_s = if is_limited { values.walltime_s } else { 0 };
         values.mem_limit_mib = if lane.lane.enforce_memory { values.mem_mib } else { 0 };

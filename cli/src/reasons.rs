@@ -35,7 +35,7 @@ pub fn reasons(
                 (None, "") => "as usual".to_string(),
                 (None, why) => why.to_string(),
             };
-            if own.is_none() && (factor - 1.0).abs() > 1e-9 {
+            if (factor - 1.0).abs() > 1e-9 {
                 why += &format!("; x {factor} after an attempt that ran out of it");
             }
             let before = own.map_or(said, |(_, value)| value);

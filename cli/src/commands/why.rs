@@ -30,7 +30,11 @@ pub fn run(context: &mut Context<'_>, args: &Arguments) -> Outcome<i32> {
     let Some(judged) = board.get(args.job) else { return Ok(exit::INTERNAL) };
     let (sentence, hint) = explain(context, &project, &board, &job, judged);
     let failed = matches!(judged.status.state, State::Failed | State::Lost);
-    let log = if failed { last_lines(&job, judged.status.attempt) } else { Vec::new() };
+    let mut log = if failed { last_lines(&job, judged.status.attempt) } else { Vec::new() };
+    if log.is_empty() {
+        // what a scheduler said may take more lines than the sentence shows
+        log = judged.status.note.lines().skip(1).map(String::from).collect();
+    }
     let line = tell::JobLine::new(judged);
     let result = json!({"job": line.job, "state": line.state, "reason": line.reason, "why": sentence, "hint": hint, "log": log});
     context.screen.result(&result, || {
