@@ -366,6 +366,11 @@ fn find_cut_short(
         if !is_cut {
             continue;
         }
+        // its command may have outlived it and submit yet
+        if attempt.is_being_submitted() && !is_silent() {
+            heard.say(job.dir.number(), Seen::Unknown("its submission is still under way".into()));
+            continue;
+        }
         // a script that has begun knows its own id
         let owner = attempt.claimed_by(intent.elements.as_ref()).filter(|_| intent.is_cluster);
         match owner {

@@ -109,10 +109,14 @@ pub fn launch(
         return Ok(Launched::NotOurs);
     }
     let prepared = job.set_results_aside(*attempt).map_err(Failure::from).and_then(|()| write_script(&plan));
+    // killed now, this program leaves a command behind that may still submit. A job of our own hosts would inherit the
+    // mark for its whole life, and is found by its process anyway.
+    let mark = lane.lane.is_cluster().then(|| dir.begin_submission()).transpose()?;
     let submitted = match prepared {
         Ok(()) => submit(&desk, lane, &plan),
         Err(failure) => Err((Doubt::None, failure)),
     };
+    drop(mark);
     let job_id = match submitted {
         Ok(job_id) => job_id,
         Err((doubt, failure)) => {

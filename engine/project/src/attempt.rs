@@ -5,11 +5,17 @@ use crate::error::ProjectError;
 use crate::events::{self, EventReader, EventWriter, Progress};
 use crate::job::Effective;
 use crate::records::{Elements, Exit, Intent, Refusal, Submission, Usage, Verdict};
+use rustix::fs::FlockOperation;
+use rustix::io::{Errno, FdFlags};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 use vitreous_model::event::Event;
+
+/// The file that is locked while a submission is under way.
+const SUBMITTING: &str = "submitting";
 
 /// The folder `attempt-NN`.
 #[derive(Debug, Clone, PartialEq)]
@@ -120,6 +126,31 @@ impl AttemptDir {
     pub fn intent_age_ns(&self, now_ns: i64) -> i64 {
         let modified = std::fs::metadata(self.file("intent.json")).ok();
         modified.map_or(0, |meta| now_ns - (meta.mtime() * 1_000_000_000 + meta.mtime_nsec()))
+    }
+
+    /// Marks that a submission is under way, for as long as the returned file or any process that is started meanwhile
+    /// lives: a command that outlives its killed caller may still submit. Where the file system has no locks, nothing is
+    /// marked.
+    ///
+    /// # Errors
+    /// [`ProjectError::Io`].
+    pub fn begin_submission(&self) -> Result<File, ProjectError> {
+        let path = self.file(SUBMITTING);
+        let opened = File::options().create(true).write(true).truncate(false).open(&path);
+        let file = opened.map_err(ProjectError::io("create", &path))?;
+        let locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+        // commands inherit the file, and with it the lock
+        let inherited = locked.and_then(|()| rustix::io::fcntl_setfd(&file, FdFlags::empty()));
+        if let Err(error) = inherited {
+            log::debug!("{}: {error}", path.display());
+        }
+        Ok(file)
+    }
+
+    /// Whether a submission is under way, as far as this host can see.
+    pub fn is_being_submitted(&self) -> bool {
+        let Ok(file) = File::open(self.file(SUBMITTING)) else { return false };
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
     }
 
     /// Takes the intent back, because it is certain that nothing was submitted: the attempt can be launched anew.

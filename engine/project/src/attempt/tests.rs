@@ -40,3 +40,19 @@ fn progress_is_the_sum_over_slices_until_the_collecting_run_speaks() {
     writer.write(EventKind::Progress { done: 7, total: 11 }).unwrap();
     assert_eq!(attempt.progress().unwrap().unwrap().done, 7);
 }
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a command that outlives its caller is what this is about")]
+fn a_submission_is_under_way_until_its_command_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let attempt = AttemptDir::new(folder.path(), 1);
+    attempt.create().unwrap();
+    assert!(!attempt.is_being_submitted(), "it has not begun");
+    let mark = attempt.begin_submission().unwrap();
+    let mut command = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    drop(mark);
+    assert!(attempt.is_being_submitted(), "the command lives");
+    command.kill().unwrap();
+    command.wait().unwrap();
+    assert!(!attempt.is_being_submitted());
+}
