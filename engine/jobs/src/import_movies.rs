@@ -107,9 +107,10 @@ const MOVIE_NAMES: [&str; 4] = ["*.tif", "*.tiff", "*.mrc", "*.mrcs"];
 /// folder.
 ///
 /// ```
+/// use std::path::Path;
 /// use vitreous_jobs::import_movies::patterns;
-/// assert_eq!(patterns("raw/**/*_fractions.tiff".as_ref()), ["raw/**/*_fractions.tiff".as_ref()]);
-/// assert_eq!(patterns("raw".as_ref()).first().unwrap(), "raw/*.tif".as_ref() as &std::path::Path);
+/// assert_eq!(patterns(Path::new("raw/**/*_fractions.tiff")), [Path::new("raw/**/*_fractions.tiff")]);
+/// assert_eq!(patterns(Path::new("raw")).first().unwrap(), Path::new("raw/*.tif"));
 /// ```
 pub fn patterns(watch: &Path) -> Vec<PathBuf> {
     let name = watch.to_string_lossy();
