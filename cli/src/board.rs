@@ -366,15 +366,14 @@ fn find_cut_short(
         if !is_cut {
             continue;
         }
-        // its command may have outlived it and submit yet
-        if attempt.is_being_submitted() && !is_silent() {
-            heard.say(job.dir.number(), Seen::Unknown("its submission is still under way".into()));
-            continue;
-        }
         // a script that has begun knows its own id
         let owner = attempt.claimed_by(intent.elements.as_ref()).filter(|_| intent.is_cluster);
         match owner {
             Some(owner) => drop(recovered.insert(job.dir.number(), JobId(owner))),
+            // its command may have outlived it and submit yet
+            None if attempt.is_being_submitted() && !is_silent() => {
+                heard.say(job.dir.number(), Seen::Unknown("its submission is still under way".into()));
+            }
             None => cut.push((job.dir.number(), intent.uuid, is_elsewhere && !intent.is_cluster)),
         }
     }
