@@ -408,6 +408,25 @@ fn a_start_that_was_given_up_for_lost_leaves_no_record() {
     assert_eq!(bench.text("calls").lines().count(), 2);
 }
 
+/// Grid Engine starts a job again that ends with 99, and there are two of this one already.
+#[test]
+fn a_start_that_was_given_up_for_lost_is_not_asked_to_run_again() {
+    let engine = "touch \"$2/ready\"; while [ ! -e \"$2/go\" ]; do sleep 0.02; done; exit 99";
+    let bench = Bench::with(engine, |context| {
+        on_a_cluster(context);
+        context.reruns_on_99 = true;
+    });
+    let path = bench.folder.path();
+    let script = std::fs::read_to_string(path.join("submit.sh")).unwrap();
+    std::fs::write(path.join("submit.sh"), format!("last_99=98\n{script}")).unwrap();
+    let mut first = bench.start_as("77", "");
+    bench.wait_for("ready");
+    std::fs::create_dir(path.join("attempt-01/claim/run-2")).unwrap();
+    std::fs::write(path.join("go"), "").unwrap();
+    assert_eq!(first.wait().unwrap().code(), Some(98));
+    assert_eq!(bench.exit_record(), None);
+}
+
 #[test]
 fn a_job_that_saved_its_work_goes_back_into_the_queue_unless_it_was_ended_from_outside() {
     let requeued = "echo again >>requeued";
