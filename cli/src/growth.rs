@@ -9,7 +9,8 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use vitreous_jobs::import_movies;
+use vitreous_jobs::{JobType, Slot, import_movies};
+use vitreous_model::outputs::Kind;
 use vitreous_project::{JobDir, JobNumber, Project, Request, Requester, State, lineage};
 
 /// What a watching import was told.
@@ -109,7 +110,7 @@ pub fn follow(project: &Project, board: &Board) -> Outcome<Vec<(JobNumber, Strin
             growing.insert(number);
             let now_ns = *now_ns.get_or_insert_with(|| queue::now_ns(project));
             watched(project, &dir, now_ns)
-        } else if plan::find_type(&job.summary.job_type)?.is_per_item() {
+        } else if takes_in_more(plan::find_type(&job.summary.job_type)?) {
             growing.insert(number);
             lineage::staleness(&dir)?
         } else {
@@ -130,6 +131,12 @@ pub fn follow(project: &Project, board: &Board) -> Outcome<Vec<(JobNumber, Strin
         }
     }
     Ok(asked)
+}
+
+/// Whether a further attempt does only what is new: work item by item, or movies that are handed on.
+pub fn takes_in_more(job_type: &dyn JobType) -> bool {
+    let has_movies = |slots: &[Slot]| slots.iter().any(|slot| slot.kind == Kind::Movies);
+    job_type.is_per_item() || (has_movies(job_type.inputs()) && has_movies(job_type.outputs()))
 }
 
 fn watched(project: &Project, dir: &JobDir, now_ns: i64) -> Option<String> {

@@ -1,7 +1,5 @@
 //! What is known of a job's inputs before it runs: from what its parents made, else from what they were given.
 
-use serde_json::Value;
-use std::collections::BTreeMap;
 use vitreous_jobs::JobType;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::resources::InputSummary;
@@ -73,21 +71,4 @@ pub fn parents(project: &Project, spec: &JobSpec) -> Vec<Parent> {
             Some(Parent { job: job.to_string(), outputs })
         })
         .collect()
-}
-
-/// Values of `--var NAME=VALUE`: numbers and truths as such, everything else as text.
-pub fn variable(text: &str) -> Option<(String, Value)> {
-    let (name, value) = text.split_once('=')?;
-    let value =
-        serde_json::from_str::<Value>(value).ok().filter(|value| value.is_number() || value.is_boolean());
-    let text = text.split_once('=').map_or("", |(_, value)| value);
-    (!name.is_empty()).then(|| (name.to_string(), value.unwrap_or_else(|| Value::from(text))))
-}
-
-/// Variables of several `--var`.
-///
-/// # Errors
-/// The one that is none.
-pub fn variables<'a>(given: impl Iterator<Item = &'a String>) -> Result<BTreeMap<String, Value>, String> {
-    given.map(|text| variable(text).ok_or_else(|| text.clone())).collect()
 }

@@ -109,14 +109,15 @@ pub fn launch(
         return Ok(Launched::NotOurs);
     }
     let prepared = job.set_results_aside(*attempt).map_err(Failure::from).and_then(|()| write_script(&plan));
-    // killed now, this program leaves a command behind that may still submit. A job of our own hosts would inherit the
-    // mark for its whole life, and is found by its process anyway.
-    let mark = lane.lane.is_cluster().then(|| dir.begin_submission()).transpose()?;
-    let submitted = match prepared {
-        Ok(()) => submit(&desk, lane, &plan),
-        Err(failure) => Err((Doubt::None, failure)),
+    // killed during the submission, this program leaves a command behind that may still submit. A job of our own hosts
+    // would inherit the mark for its whole life, and is found by its process anyway.
+    let marked =
+        prepared.and_then(|()| Ok(lane.lane.is_cluster().then(|| dir.begin_submission()).transpose()?));
+    let submitted = match marked {
+        Ok(_mark) => submit(&desk, lane, &plan),
+        // a full disk, say: nothing was submitted, and it may be later
+        Err(failure) => Err((Doubt::Later, failure)),
     };
-    drop(mark);
     let job_id = match submitted {
         Ok(job_id) => job_id,
         Err((doubt, failure)) => {

@@ -2,10 +2,11 @@
 //!
 //! [`commands`] holds one file per command; the modules beside it are what several commands share: looking at all jobs
 //! ([`board`]), moving them on ([`pass`]), launching one ([`plan`], [`launch`]), making one ([`make`]), staying with
-//! one ([`follow`]). Processes are started in [`shell`] and nowhere else.
+//! one ([`follow`]), the page of a collection ([`collection`]). Processes are started in [`shell`] and nowhere else.
 
 pub mod app;
 pub mod board;
+pub mod collection;
 pub mod commands;
 pub mod context;
 pub mod failure;

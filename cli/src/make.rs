@@ -160,13 +160,15 @@ fn described(path: &Path, root: &Path) -> Option<String> {
     Some(format!("{name} {} {}.{:09}", meta.len(), meta.mtime(), meta.mtime_nsec()))
 }
 
-/// Fills the input slots: those named one by one, then required ones that are still empty from the jobs in `from`.
+/// Fills the input slots: those named one by one, then required ones that are still empty, and the first that can be of
+/// those of which one is needed, from the jobs in `from`.
 fn find_inputs(
     project: &Project,
     job_type: &dyn JobType,
     named: BTreeMap<String, Vec<String>>,
     from: &[String],
 ) -> Outcome<BTreeMap<String, Vec<InputRef>>> {
+    refuse_second(job_type, |name| named.contains_key(name))?;
     let mut inputs: BTreeMap<String, Vec<InputRef>> = BTreeMap::new();
     for (name, refs) in named {
         let slot = job_type.inputs().iter().find(|slot| slot.name == name).ok_or_else(|| {
@@ -185,7 +187,36 @@ fn find_inputs(
         let found = found.ok_or_else(|| missing_input(job_type, slot, from))?;
         inputs.insert(slot.name.into(), vec![found]);
     }
+    fill_one(project, job_type, from, &mut inputs)?;
     Ok(inputs)
+}
+
+/// Refuses two of the slots of which exactly one must be filled, before anything is looked for.
+fn refuse_second(job_type: &dyn JobType, is_given: impl Fn(&str) -> bool) -> Outcome<()> {
+    let slots = job_type.inputs().iter().filter(|slot| slot.one_of);
+    let given: Vec<&str> = slots.map(|slot| slot.name).filter(|name| is_given(name)).collect();
+    let [first, second, ..] = given[..] else { return Ok(()) };
+    Err(Failure::usage(format!("{} takes {first} or {second}, not both", job_type.name()))
+        .hint(format!("leave out `--{first}` or `--{second}`")))
+}
+
+/// Of the slots of which exactly one must be filled, fills one if none is.
+fn fill_one(
+    project: &Project,
+    job_type: &dyn JobType,
+    from: &[String],
+    inputs: &mut BTreeMap<String, Vec<InputRef>>,
+) -> Outcome<()> {
+    let slots: Vec<&Slot> = job_type.inputs().iter().filter(|slot| slot.one_of).collect();
+    let is_given = slots.iter().any(|slot| inputs.contains_key(slot.name));
+    let (Some(first), false) = (slots.first(), is_given) else { return Ok(()) };
+    let offered = slots.iter().find_map(|slot| {
+        let found = from.iter().find_map(|given| find_output(project, slot, given).ok());
+        found.map(|found| (slot.name, found))
+    });
+    let (name, found) = offered.ok_or_else(|| missing_input(job_type, first, from))?;
+    inputs.insert(name.into(), vec![found]);
+    Ok(())
 }
 
 fn missing_input(job_type: &dyn JobType, slot: &Slot, from: &[String]) -> Failure {
@@ -249,6 +280,22 @@ fn find_output(project: &Project, slot: &Slot, given: &str) -> Outcome<InputRef>
         })?,
     };
     Ok(InputRef { job, slot: chosen.to_string() })
+}
+
+/// Variables of several `--var NAME=VALUE`: numbers and truths as such, everything else as text.
+///
+/// # Errors
+/// One that has no name or no `=`.
+pub fn variables<'a>(given: impl Iterator<Item = &'a String>) -> Outcome<BTreeMap<String, Value>> {
+    let variable = |text: &'a String| {
+        let (name, value) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
+            Failure::usage(format!("--var: `{text}` is no variable")).hint("write `--var NAME=VALUE`")
+        })?;
+        let plain = serde_json::from_str::<Value>(value).ok();
+        let plain = plain.filter(|value| value.is_number() || value.is_boolean());
+        Ok((name.to_string(), plain.unwrap_or_else(|| Value::from(value))))
+    };
+    given.map(variable).collect()
 }
 
 #[cfg(test)]

@@ -267,6 +267,31 @@ fn pipelines_reuse_what_is_done_and_unchanged() {
 }
 
 #[test]
+fn of_inputs_of_which_one_is_needed_one_is_found_and_a_second_is_refused() {
+    let scene = Scene::new(AT_ONCE, "");
+    let text = "schema: 1\njobs:\n  movies: {type: import-movies, movies: ../raw/*.tif}\n  \
+                motion: {type: correct-motion, from: movies}\n  \
+                picks: {type: pick-blobs, from: motion, diameter: 150}\n  \
+                boxes: {type: extract-particles, from: picks, box_size: 64}\n  \
+                again: {type: extract-particles, from: [boxes, motion], box_size: 96}\n";
+    std::fs::write(scene.root().join("spa.yaml"), text).unwrap();
+    scene.ok(&["pipeline", "run", "spa.yaml", "--wait"]);
+    for (job, used, other) in [(4, "picks", "particles"), (5, "particles", "picks")] {
+        let path = scene.root().join(format!("J{job:04}-extract-particles/job.yaml"));
+        let spec = std::fs::read_to_string(path).unwrap();
+        assert!(spec.contains(&format!("{used}:")) && !spec.contains(&format!("{other}:")), "{spec}");
+    }
+    let refused = |more: &[&str]| {
+        let words = ["run", "extract-particles", "--micrographs", "J2", "--box-size", "64"];
+        let (code, _, stderr) = scene.vitreous(&[&words[..], more].concat());
+        assert_eq!(code, 2, "{stderr}");
+        stderr
+    };
+    assert!(refused(&["--picks", "J3", "--particles", "J4"]).contains("takes picks or particles, not both"));
+    assert!(refused(&[]).contains("input `picks` is not given"));
+}
+
+#[test]
 fn a_pipeline_that_fails_says_so_and_a_repeat_goes_on() {
     let scene = Scene::new("case $job in *motion*) exit 1 ;; esac", "");
     let text = "schema: 1\njobs:\n  movies: {type: import-movies, movies: ../raw/*.tif}\n  \

@@ -18,7 +18,7 @@ use vitreous_compute::comm::Comm;
 use vitreous_compute::device::Device;
 use vitreous_jobs::JobType;
 use vitreous_model::event::EventKind;
-use vitreous_model::report::Report;
+use vitreous_model::report::{Figure, Report};
 use vitreous_model::{SCHEMA, exit};
 use vitreous_project::{AttemptDir, Effective, EventWriter, JobDir, Project, ResolvedInput, process};
 use vitreous_stages::{Ctx, Input, Slice, Stage, StageError};
@@ -257,6 +257,9 @@ impl<'a> Prepared<'a> {
         let event = |kind| speaker.say(kind);
         let stop = || stop.is_set() || claim.is_lost();
         let superseded = || claim.is_lost_now();
+        let draw = |path: &Path, figure: &Figure| {
+            vitreous_report::picture::write(path, figure).map_err(std::io::Error::other)
+        };
         let mut ctx =
             Ctx::new(self.job.path(), self.job.project_root(), &self.chosen.device, comm, &event, &stop);
         ctx.job = self.job.number().to_string();
@@ -266,6 +269,7 @@ impl<'a> Prepared<'a> {
         ctx.writer = self.writer(args.slice, claim);
         ctx.host = process::host().into();
         ctx.superseded = &superseded;
+        ctx.draw = &draw;
         for input in &self.inputs {
             ctx.inputs.entry(input.slot.clone()).or_default().push(stage_input(input));
         }

@@ -4,6 +4,7 @@
 //!
 //! To add a scheduler: a folder here, a template in `templates/`, one line in [`SCHEDULERS`].
 
+mod cluster;
 pub mod cryosparc;
 pub mod lane;
 pub mod local;
@@ -15,7 +16,6 @@ pub mod sge;
 pub mod site;
 pub mod slurm;
 pub mod ssh;
-mod verdict;
 
 pub use lane::{Lane, LaneError, Worker};
 pub use render::{LaneContext, RenderError, ScriptContext};

@@ -2,7 +2,7 @@
 
 use crate::context::{Context, remark};
 use crate::failure::Outcome;
-use crate::pass;
+use crate::{collection, pass};
 use serde_json::json;
 use std::time::Duration;
 use vitreous_model::exit;
@@ -40,7 +40,9 @@ pub fn run(context: &mut Context<'_>, args: &Arguments) -> Outcome<i32> {
         context.screen.result(&result, text)?;
         return Ok(exit::OK);
     }
-    let (_, done) = pass::pass(context, &project, PATIENCE)?;
+    let (board, done) = pass::pass(context, &project, PATIENCE)?;
+    // whoever holds the lease draws; a page that cannot be drawn is no failure of the pass
+    let drawn = if done.busy.is_some() { Vec::new() } else { collection::refresh(&project, &board) };
     let failures: Vec<_> = done
         .failed
         .iter()
@@ -50,6 +52,7 @@ pub fn run(context: &mut Context<'_>, args: &Arguments) -> Outcome<i32> {
         "launched": done.launched.iter().map(|(job, id)| json!({"job": job, "id": id})).collect::<Vec<_>>(),
         "again": done.again.iter().map(|(job, why)| json!({"job": job, "why": why})).collect::<Vec<_>>(),
         "recovered": done.recovered, "failed": failures, "busy": done.busy,
+        "pages": drawn.iter().filter_map(|(_, page)| page.as_ref().ok()).collect::<Vec<_>>(),
     });
     context.screen.result(&result, || {
         let mut text = String::new();
@@ -62,6 +65,9 @@ pub fn run(context: &mut Context<'_>, args: &Arguments) -> Outcome<i32> {
     })?;
     if let Some(busy) = done.busy {
         remark(format!("another pass is under way: {busy}"));
+    }
+    for (job, failure) in drawn.iter().filter_map(|(job, page)| Some((job, page.as_ref().err()?))) {
+        remark(format!("{job}: the page of its collection: {}", failure.text().trim_end()));
     }
     for (job, failure) in &done.failed {
         remark(format!("{job}: {}", failure.text().trim_end()));

@@ -3,7 +3,7 @@
 use crate::context::{Context, remark};
 use crate::failure::{Failure, Outcome};
 use crate::place::{Place, Room};
-use crate::{follow, inputs, lanes, make, pass, plan, reasons, tell, usage};
+use crate::{follow, lanes, make, pass, plan, reasons, tell, usage};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -69,7 +69,8 @@ fn launch_flags() -> Vec<Arg> {
 
 fn example(job_type: &dyn JobType) -> String {
     let mut text = format!("vitreous run {}", job_type.name());
-    for slot in job_type.inputs().iter().filter(|slot| slot.required) {
+    let first_of_several = job_type.inputs().iter().find(|slot| slot.one_of);
+    for slot in job_type.inputs().iter().filter(|slot| slot.required).chain(first_of_several) {
         text += &format!(" --{} J1", slot.name.replace('_', "-"));
     }
     for (key, value) in job_type.example().as_object().into_iter().flatten() {
@@ -129,9 +130,7 @@ fn wish(job_type: &dyn JobType, matches: &ArgMatches) -> Outcome<make::Wish> {
     };
     let inputs = vitreous_jobs::command::inputs(job_type, matches);
     let vars = matches.get_many::<String>("launch:var").into_iter().flatten();
-    let vars = inputs::variables(vars).map_err(|text| {
-        Failure::usage(format!("--var: `{text}` is no variable")).hint("write `--var NAME=VALUE`")
-    })?;
+    let vars = make::variables(vars)?;
     Ok(make::Wish {
         job_type: job_type.name().into(),
         title: text("title").unwrap_or_default(),

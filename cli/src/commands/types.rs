@@ -17,7 +17,12 @@ pub fn run(context: &mut Context<'_>, _: &Arguments) -> Outcome<i32> {
     let slots = |slots: &[Slot]| -> Vec<_> {
         slots
             .iter()
-            .map(|slot| json!({"name": slot.name, "kind": slot.kind, "required": slot.required, "help": slot.help}))
+            .map(|slot| {
+                json!({
+                    "name": slot.name, "kind": slot.kind, "required": slot.required, "one_of": slot.one_of,
+                    "help": slot.help
+                })
+            })
             .collect()
     };
     let types: Vec<_> = CATALOG

@@ -19,7 +19,7 @@ pub enum FormatError {
     /// No format recognises the first bytes.
     #[error(
         "{path}: not an image file known here: it starts with {found}; expected one of {expected}; \
-         check the path, or convert the file", path = path.display()
+         {advice}", path = path.display()
     )]
     UnknownFormat {
         /// The file.
@@ -28,6 +28,8 @@ pub enum FormatError {
         found: String,
         /// Names of the formats.
         expected: String,
+        /// What to do.
+        advice: String,
     },
     /// The file ends too early.
     #[error(
@@ -71,6 +73,30 @@ pub enum FormatError {
         offset: u64,
         /// What the decoder says.
         why: String,
+    },
+    /// A bzip2 block cannot be decoded.
+    #[error("{path}: bzip2 block {block} at byte {offset} is corrupt: {why}; copy it again", path = path.display())]
+    CorruptBlock {
+        /// The file.
+        path: PathBuf,
+        /// Block, from 0.
+        block: usize,
+        /// Where it starts, bytes.
+        offset: u64,
+        /// What the decoder says.
+        why: String,
+    },
+    /// The file cannot be read as asked for.
+    #[error("{path}: {option} is {found}, expected {expected}", path = path.display())]
+    Option {
+        /// The file.
+        path: PathBuf,
+        /// What was asked for.
+        option: &'static str,
+        /// Its value.
+        found: String,
+        /// What the file can serve.
+        expected: String,
     },
     /// A frame that is not there was asked for.
     #[error("{path}: frame {frame} was asked for (from 0), the file has {frames}", path = path.display())]

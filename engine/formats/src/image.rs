@@ -40,6 +40,11 @@ pub trait FrameSource: Send + Sync {
     /// The file, for messages.
     fn path(&self) -> &Path;
 
+    /// Raw frames of the file that no frame here holds: those of an incomplete last group of an EER movie.
+    fn dropped_raw_frames(&self) -> usize {
+        0
+    }
+
     /// Reads frame `frame` (from 0) into `out`, of shape `[height, width]`, x fastest, row 0 the first row of an MRC
     /// file (formats whose first row is the top are flipped, see [`vitreous_model::conventions`]).
     /// Works on the calling thread only.
@@ -48,7 +53,17 @@ pub trait FrameSource: Send + Sync {
     /// No such frame, a buffer that is not of [`ImageHeader::frame_len`], or a file that cannot be read or decoded.
     fn read_frame_at(&self, frame: usize, out: &mut [f32]) -> Result<(), FormatError>;
 
-    /// The same, decoding the strips of a compressed frame on the current rayon pool where the format can: for callers
+    /// Reads a frame of whole numbers from 0 to 255 as bytes, in the order of [`FrameSource::read_frame_at`], and says
+    /// whether it did: `false`, and nothing meant by what `out` then holds, where a pixel is none, or where the format
+    /// would not gain by it (wider pixels). Counts of electrons need no floats.
+    ///
+    /// # Errors
+    /// As [`FrameSource::read_frame_at`].
+    fn read_bytes_at(&self, _frame: usize, _out: &mut [u8]) -> Result<bool, FormatError> {
+        Ok(false)
+    }
+
+    /// The same as [`FrameSource::read_frame_at`], decoding the strips of a compressed frame on the current rayon pool where the format can: for callers
     /// that go through frames one by one.
     ///
     /// # Errors
@@ -56,6 +71,29 @@ pub trait FrameSource: Send + Sync {
     fn read_frame_in_pool(&self, frame: usize, out: &mut [f32]) -> Result<(), FormatError> {
         self.read_frame_at(frame, out)
     }
+}
+
+/// How an EER movie is turned into frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EerOptions {
+    /// Pixels of a frame along an edge of a pixel of the sensor: 1, 2 or 4 (4096, 8192 or 16384 pixels an edge).
+    pub upsampling: u32,
+    /// Raw frames summed into one frame; those of an incomplete last group are dropped.
+    pub frames_per_fraction: usize,
+}
+
+impl Default for EerOptions {
+    /// The raw frames as they are, on the sensor's own grid.
+    fn default() -> Self {
+        Self { upsampling: 1, frames_per_fraction: 1 }
+    }
+}
+
+/// What a movie's reader has to be told; formats take what concerns them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MovieOptions {
+    /// For EER movies.
+    pub eer: EerOptions,
 }
 
 /// A format that holds images.
@@ -71,28 +109,49 @@ pub trait ImageFormat: Sync {
     /// # Errors
     /// A file that cannot be read, or whose header is wrong.
     fn open(&self, path: &Path) -> Result<Box<dyn FrameSource>, FormatError>;
+
+    /// Opens a movie as `options` say; most formats have no options.
+    ///
+    /// # Errors
+    /// As [`ImageFormat::open`], and options that the file cannot serve.
+    fn open_movie(&self, path: &Path, _options: &MovieOptions) -> Result<Box<dyn FrameSource>, FormatError> {
+        self.open(path)
+    }
 }
 
 /// The image formats, in the order in which they are tried.
-pub static FORMATS: &[&dyn ImageFormat] = &[&crate::tiff::Tiff, &crate::mrc::Mrc];
+pub static FORMATS: &[&dyn ImageFormat] =
+    &[&crate::eer::Eer, &crate::tiff::Tiff, &crate::bzip2::Bzip2Mrc, &crate::mrc::Mrc];
 
 /// How many bytes of a file a format sees to recognise it: an MRC header.
 pub const HEAD_BYTES: usize = 1024;
 
-/// Opens an image file of any format, going by its content.
+/// Opens an image file of any format, going by its content; an EER movie as its raw frames on the sensor's grid.
 ///
 /// # Errors
 /// A file that cannot be read, is of no known format, or whose header is wrong.
 pub fn open_image(path: &Path) -> Result<Box<dyn FrameSource>, FormatError> {
+    open_movie(path, &MovieOptions::default())
+}
+
+/// Opens a movie of any format, going by its content, as `options` say.
+///
+/// # Errors
+/// A file that cannot be read, is of no known format, whose header is wrong, or that cannot serve the options.
+pub fn open_movie(path: &Path, options: &MovieOptions) -> Result<Box<dyn FrameSource>, FormatError> {
     let file = File::open(path).map_err(|e| FormatError::io(path, "open", e))?;
     let mut head = Vec::with_capacity(HEAD_BYTES);
     file.take(HEAD_BYTES as u64).read_to_end(&mut head).map_err(|e| FormatError::io(path, "read", e))?;
     match FORMATS.iter().find(|format| format.sniff(&head, path)) {
-        Some(format) => format.open(path),
+        Some(format) => format.open_movie(path, options),
         None => Err(FormatError::UnknownFormat {
             path: path.into(),
             found: hexadecimal(&head[..head.len().min(8)]),
             expected: FORMATS.iter().map(|format| format.name()).collect::<Vec<_>>().join(", "),
+            advice: crate::mrc::unpacker(&head).map_or_else(
+                || "check the path, or convert the file".into(),
+                |program| format!("it is compressed: unpack it first ({program})"),
+            ),
         }),
     }
 }
@@ -102,6 +161,25 @@ fn hexadecimal(bytes: &[u8]) -> String {
         return "nothing (it is empty)".into();
     }
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+}
+
+/// More pixels no frame of a compressed file has: the length of such a file bounds nothing. (The largest there are: EER
+/// upsampled four times, 16384².)
+const MAX_PACKED_PIXELS: usize = 1 << 30;
+
+/// Refuses a compressed file whose frames would be absurdly large; its header stands at byte `offset`.
+pub(crate) fn check_packed_size(path: &Path, header: &ImageHeader, offset: u64) -> Result<(), FormatError> {
+    if header.frame_len() <= MAX_PACKED_PIXELS {
+        return Ok(());
+    }
+    let found = format!("{} × {}", header.width, header.height);
+    Err(FormatError::field(
+        path,
+        "size of a frame",
+        offset,
+        found,
+        format!("at most {MAX_PACKED_PIXELS} pixels"),
+    ))
 }
 
 /// Refuses a frame that is not there or a buffer of the wrong length.

@@ -5,9 +5,17 @@
 //! `convert.rs` and nowhere else.
 
 pub mod atomic_model;
+pub mod box_file;
+pub mod bzip2;
+pub mod cbox;
+pub mod cryosparc;
+pub mod defects;
+pub mod eer;
+pub mod epu_xml;
 pub mod error;
 pub mod gain;
 pub mod image;
+pub mod mdoc;
 pub mod mrc;
 pub mod samples;
 pub mod star;
@@ -15,4 +23,6 @@ pub mod table;
 pub mod tiff;
 
 pub use error::FormatError;
-pub use image::{FORMATS, FrameSource, ImageFormat, ImageHeader, open_image};
+pub use image::{
+    EerOptions, FORMATS, FrameSource, ImageFormat, ImageHeader, MovieOptions, open_image, open_movie,
+};

@@ -101,6 +101,28 @@ pub fn decode(sample: SampleType, order: ByteOrder, raw: &[u8], out: &mut [f32])
     }
 }
 
+/// Copies stored samples of at most eight bits to bytes, laid out as for [`decode`]; `false`, with `out` partly written,
+/// if one is negative, or for wider types.
+pub fn decode_bytes(sample: SampleType, raw: &[u8], out: &mut [u8]) -> bool {
+    match sample {
+        SampleType::Uint4 => {
+            for (pair, byte) in out.chunks_mut(2).zip(raw) {
+                pair[0] = byte & 15;
+                if let Some(second) = pair.get_mut(1) {
+                    *second = byte >> 4;
+                }
+            }
+            true
+        }
+        SampleType::Int8 | SampleType::Uint8 => {
+            let length = out.len().min(raw.len());
+            out[..length].copy_from_slice(&raw[..length]);
+            sample == SampleType::Uint8 || out[..length].iter().fold(0, |all, byte| all | byte) < 0x80
+        }
+        SampleType::Int16 | SampleType::Uint16 | SampleType::Float16 | SampleType::Float32 => false,
+    }
+}
+
 fn each<const N: usize>(raw: &[u8], out: &mut [f32], convert: impl Fn([u8; N]) -> f32) {
     let (samples, _) = raw.as_chunks::<N>();
     for (value, bytes) in out.iter_mut().zip(samples) {
@@ -177,6 +199,25 @@ mod tests {
             decode(sample, ByteOrder::Little, &raw, &mut back);
             prop_assert_eq!(back, values);
         }
+    }
+
+    #[test]
+    fn bytes_are_the_floats_or_refused() {
+        let raw = [0x21, 0x43, 0x7f];
+        for sample in INTEGERS {
+            let count = (8 * raw.len() / sample.bits() as usize).min(5);
+            let (mut floats, mut bytes) = (vec![-1.0; count], vec![9; count]);
+            decode(sample, ByteOrder::Little, &raw, &mut floats);
+            let fits = sample.bits() <= 8;
+            assert_eq!(decode_bytes(sample, &raw, &mut bytes), fits, "{}", sample.name());
+            assert!(
+                !fits || floats.iter().zip(&bytes).all(|(a, b)| *a == f32::from(*b)),
+                "{}",
+                sample.name()
+            );
+        }
+        assert!(!decode_bytes(SampleType::Int8, &[1, 0x80], &mut [0; 2]));
+        assert!(decode_bytes(SampleType::Uint8, &[1, 0x80], &mut [0; 2]));
     }
 
     #[test]

@@ -132,7 +132,7 @@ fn tifffile_reads_ours() {
     for sample in
         [SampleType::Uint8, SampleType::Int8, SampleType::Uint16, SampleType::Int16, SampleType::Float32]
     {
-        for compression in [Compression::None, Compression::Lzw, Compression::Deflate] {
+        for compression in [Compression::None, Compression::Lzw, Compression::Deflate, Compression::Zstd] {
             for (predictor, big) in [(false, false), (true, true)] {
                 let predictor = predictor && sample.is_integer();
                 let spec = TiffSpec {
@@ -149,7 +149,7 @@ fn tifffile_reads_ours() {
     }
     let script = "
 names = sorted(glob.glob(folder + '/*.tif'))
-assert len(names) == 30, names
+assert len(names) == 40, names
 for name in names:
     with tifffile.TiffFile(name) as t:
         data = t.asarray()
@@ -171,10 +171,10 @@ def write(name, kind, **options):
     tifffile.imwrite(f'{folder}/{name}.tif', data.astype(kind), photometric='minisblack', **options)
 for kind in ['uint8', 'int8', 'uint16', 'int16', 'float16', 'float32']:
     for order in '<>':
-        for packing in [None, 'lzw', 'zlib', 'packbits']:
+        for packing in [None, 'lzw', 'zlib', 'packbits', 'zstd']:
             for rows in [1, 5, 23]:
                 write(f'{kind}-{ord(order)}-{packing}-{rows}', kind, byteorder=order, compression=packing, rowsperstrip=rows)
-            if packing in ('lzw', 'zlib'):
+            if packing in ('lzw', 'zlib', 'zstd'):
                 write(f'{kind}-{ord(order)}-{packing}-predictor', kind, byteorder=order, compression=packing, predictor=True, rowsperstrip=4)
             write(f'{kind}-{ord(order)}-{packing}-tiles', kind, byteorder=order, compression=packing, tile=(16, 16))
             write(f'{kind}-{ord(order)}-{packing}-big', kind, byteorder=order, compression=packing, bigtiff=True)
@@ -188,7 +188,7 @@ write('deflate-old', 'uint8', compression=32946)
         assert_holds_values(&entry.unwrap().path(), FRAMES);
         seen += 1;
     }
-    assert_eq!(seen, 6 * 2 * (4 * 5 + 2) + 1);
+    assert_eq!(seen, 6 * 2 * (5 * 5 + 3) + 1);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use vitreous_model::params::{BadParam, Field, Form};
 pub fn command(job: &dyn JobType) -> Command {
     let mut command = Command::new(job.name()).about(job.summary());
     for slot in job.inputs() {
-        let needs = if slot.required { "required" } else { "optional" };
+        let needs = slot.need();
         command = command.arg(
             Arg::new(input_id(slot.name))
                 .long(slot.name.replace('_', "-"))

@@ -21,6 +21,10 @@ parameters! {
         pub binning: f64 = 1.0;
         /// Weight frames by their dose; needs the dose per frame.
         pub dose_weighting: bool = true;
+        /// Write the sums of odd and of even frames (without dose weights), too: NAME_odd.mrc and NAME_even.mrc.
+        pub odd_even: bool = false;
+        /// Write micrographs in 16 bits (MRC mode 12): half the size, four digits.
+        pub float16: bool = false;
         /// First frame to use, counted from 1.
         pub first_frame: u32 = 1;
         /// Last frame to use; left out, the last one.
@@ -58,20 +62,22 @@ impl Validate for CorrectMotion {
     }
 }
 
-/// Per frame of floats: 8 for frames held, 2 per thread for frames being decoded and binned, 7 sums, 4 for transforms, 6
-/// for small copies, one gain.
+/// Per frame of floats: 8 for frames held, 2 per thread for frames being decoded and binned, 7 sums (transformed where they
+/// lie), 6 for small copies, one gain, 4 of a movie being written. Movies so small that several are corrected at a time
+/// take 1 GiB together.
 fn estimate(_: &CorrectMotion, inputs: &InputSummary) -> Estimate {
     let [width, height] = inputs.frame_px.unwrap_or([5760, 4092]).map(u64::from);
     let frames = u64::from(inputs.frames.unwrap_or(50));
     let threads = 4;
     let frame_mib = width * height * 4 / (1 << 20) + 1;
-    let held = 8 + 2 * threads + 7 + 4 + 6 + 1;
+    let held = 8 + 2 * threads + 7 + 6 + 1 + 4;
+    let movies_mib = (frame_mib * held).max(1024);
     let seconds_per_movie = 2 + width * height * frames / 60_000_000;
     let items = inputs.items;
     Estimate::of_threads(threads as u32)
         .mem_mib(
-            256 + frame_mib * held,
-            format!("256 MiB + {held} frames of {width} x {height} pixels in floats ({frame_mib} MiB each)"),
+            256 + movies_mib,
+            format!("256 MiB + {held} frames of {width} x {height} pixels in floats ({frame_mib} MiB each), at least 1 GiB"),
         )
         .walltime_s(
             3600 + items * seconds_per_movie,

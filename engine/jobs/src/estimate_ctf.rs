@@ -24,6 +24,8 @@ parameters! {
         pub expected_astigmatism: f64 = 500.0, unit "Å";
         /// Fit the phase shift of a phase plate too.
         pub phase_shift: bool = false;
+        /// Fit a tilt or a curvature of the specimen where the spectra of a micrograph's parts show one.
+        pub tilt: bool = true;
         /// The largest fraction of micrographs that may fail before the job fails.
         pub max_bad_fraction: f64 = 0.5;
     }

@@ -1,4 +1,4 @@
-//! `extract-particles`: cuts particle images out of micrographs.
+//! `extract-particles`: cuts particle images out of micrographs, round picks or round aligned particles.
 
 use crate::microscope;
 use crate::{Estimate, Slot, Typed};
@@ -16,6 +16,11 @@ parameters! {
         pub output_box: Option<u32> = None, unit "px";
         /// Diameter of the circle outside which the background is measured; left out, 0.75 of the box.
         pub background_diameter: Option<f64> = None, unit "Å";
+        /// Cut boxes of particles round the centres that their alignment found; else round the old ones.
+        pub recentre: bool = true;
+        /// Of two particles closer than this on a micrograph the one with the better likelihood (without any, the
+        /// better score) is kept; left out, all.
+        pub min_distance: Option<f64> = None, unit "Å";
         /// Invert the contrast, so that protein is white; micrographs have it dark.
         pub invert: bool = true;
         /// Write 16-bit floats (MRC mode 12), half the disk space.
@@ -50,6 +55,9 @@ impl Validate for ExtractParticles {
         if let Some(diameter) = self.background_diameter {
             microscope::check_positive("background_diameter", diameter)?;
         }
+        if let Some(distance) = self.min_distance {
+            microscope::check_positive("min_distance", distance)?;
+        }
         microscope::check_fraction("max_bad_fraction", self.max_bad_fraction)
     }
 
@@ -75,7 +83,8 @@ pub static JOB: Typed<ExtractParticles> = Typed {
     name: "extract-particles",
     summary: "cut particle images out of micrographs, normalised and downsampled",
     inputs: &[
-        Slot::required("picks", Kind::Picks, "positions of particles"),
+        Slot::one_of("picks", Kind::Picks, "positions of particles"),
+        Slot::one_of("particles", Kind::Particles, "particles to be cut out anew where their alignment says"),
         Slot::required("micrographs", Kind::Micrographs, "micrographs they were picked on"),
     ],
     outputs: &[Slot::required("particles", Kind::Particles, "the particles")],

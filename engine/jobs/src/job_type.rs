@@ -15,6 +15,8 @@ pub struct Slot {
     pub kind: Kind,
     /// For an input: the job cannot run without it. For an output: it is always there.
     pub required: bool,
+    /// For an input: one of the slots that say so must be filled, and no second one.
+    pub one_of: bool,
     /// One line of help.
     pub help: &'static str,
 }
@@ -22,12 +24,26 @@ pub struct Slot {
 impl Slot {
     /// A slot that must be filled.
     pub const fn required(name: &'static str, kind: Kind, help: &'static str) -> Self {
-        Self { name, kind, required: true, help }
+        Self { name, kind, required: true, one_of: false, help }
     }
 
     /// A slot that may stay empty.
     pub const fn optional(name: &'static str, kind: Kind, help: &'static str) -> Self {
-        Self { name, kind, required: false, help }
+        Self { name, kind, required: false, one_of: false, help }
+    }
+
+    /// An input slot of several of which exactly one must be filled.
+    pub const fn one_of(name: &'static str, kind: Kind, help: &'static str) -> Self {
+        Self { name, kind, required: false, one_of: true, help }
+    }
+
+    /// What a user is told of whether it must be filled.
+    pub fn need(&self) -> &'static str {
+        match (self.required, self.one_of) {
+            (true, _) => "required",
+            (false, true) => "one of these",
+            (false, false) => "optional",
+        }
     }
 }
 

@@ -4,8 +4,10 @@
 //! To add a job type: one file here, one folder there, and one line in each list ([`CATALOG`] here, `STAGES` there).
 
 pub mod ab_initio;
+pub mod check_gain;
 pub mod command;
 pub mod correct_motion;
+pub mod curate_exposures;
 pub mod estimate;
 pub mod estimate_ctf;
 pub mod export_relion;
@@ -13,13 +15,17 @@ pub mod extract_particles;
 pub mod import_micrographs;
 pub mod import_movies;
 pub mod import_particles;
+pub mod import_picks;
 pub mod import_volume;
+pub mod inspect_picks;
 pub mod job_type;
 pub mod microscope;
 pub mod page;
 pub mod pick_blobs;
+pub mod pick_templates;
 pub mod reconstruct;
 pub mod refine_homogeneous;
+pub mod remove_duplicates;
 pub mod sharpen;
 pub mod simulate;
 
@@ -30,12 +36,18 @@ pub use job_type::{JobType, Slot, Typed};
 pub static CATALOG: &[&dyn JobType] = &[
     &import_movies::JOB,
     &import_micrographs::JOB,
+    &import_picks::JOB,
     &import_particles::JOB,
     &import_volume::JOB,
+    &check_gain::JOB,
     &correct_motion::JOB,
     &estimate_ctf::JOB,
+    &curate_exposures::JOB,
     &pick_blobs::JOB,
+    &pick_templates::JOB,
+    &inspect_picks::JOB,
     &extract_particles::JOB,
+    &remove_duplicates::JOB,
     &ab_initio::JOB,
     &refine_homogeneous::JOB,
     &reconstruct::JOB,

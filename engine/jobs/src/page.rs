@@ -19,12 +19,14 @@ pub fn parameter_table(job: &dyn JobType) -> String {
 /// A commented YAML template: every parameter with its meaning, unit and default.
 pub fn yaml_template(job: &dyn JobType) -> String {
     let mut text = format!("# {}: {}\ntype: {}\n", job.name(), job.summary(), job.name());
-    for slot in job.inputs() {
-        let needs = if slot.required { "required" } else { "optional" };
+    let first_of_several = job.inputs().iter().position(|slot| slot.one_of);
+    for (index, slot) in job.inputs().iter().enumerate() {
+        let is_given = slot.required || first_of_several == Some(index);
         text += &format!(
-            "# {} ({needs})\n{}{}: J1\n",
+            "# {} ({})\n{}{}: J1\n",
             slot.help,
-            if slot.required { "" } else { "#" },
+            slot.need(),
+            if is_given { "" } else { "#" },
             slot.name
         );
     }

@@ -2,10 +2,21 @@
 
 use crate::microscope;
 use crate::{Estimate, Slot, Typed};
+use std::path::PathBuf;
 use vitreous_model::outputs::Kind;
-use vitreous_model::parameters;
 use vitreous_model::params::{BadParam, Validate};
 use vitreous_model::resources::InputSummary;
+use vitreous_model::{choices, parameters};
+
+choices! {
+    /// What particles look like.
+    pub enum Shape {
+        /// Filled.
+        #[default] Disc = "disc",
+        /// With a hole, as hollow particles and vesicles have.
+        Ring = "ring",
+    }
+}
 
 parameters! {
     /// Parameters of `pick-blobs`.
@@ -14,12 +25,30 @@ parameters! {
         pub diameter: Option<f64> = None, unit "Å";
         /// Largest diameter, where particles differ or are not round; left out, the same.
         pub max_diameter: Option<f64> = None, unit "Å";
+        /// Shape of the particle: `disc`, or `ring` for one with a hole.
+        pub shape: Shape = Shape::Disc;
+        /// Diameter of a ring's hole, as a fraction of the particle's.
+        pub hole: f64 = 0.5;
+        /// Look also for ellipses whose long axis is so many times the short one; 1, only for round particles.
+        pub elongation: f64 = 1.0;
         /// Smallest distance between two particles; left out, 0.7 of the diameter.
         pub min_distance: Option<f64> = None, unit "Å";
         /// Peaks must stand so many standard deviations of the noise above its level.
         pub threshold: f64 = 3.5, unit "sd";
         /// Peaks more than so many robust standard deviations above the median peak are contamination.
         pub max_score: f64 = 6.0, unit "sd";
+        /// Smallest standard deviation within a diameter round a pick, over the usual one; left out, any.
+        pub min_local_sd: Option<f64> = None;
+        /// Largest such standard deviation; left out, any.
+        pub max_local_sd: Option<f64> = None;
+        /// Largest difference of the mean within a diameter round a pick from the micrograph's level, in standard
+        /// deviations of the binned pixels; left out, any.
+        pub max_local_mean: Option<f64> = None, unit "sd";
+        /// Masks of contamination: a path in which `*` stands for the micrograph's name; a micrograph without such a
+        /// file has none. A mask may be smaller than its micrograph.
+        pub masks: Option<PathBuf> = None;
+        /// A mask's values above this are contamination.
+        pub mask_threshold: f64 = 0.5;
         /// The best so many per micrograph; left out, all.
         pub max_picks: Option<u32> = None;
         /// Keep the particle's centre this far from the edge; left out, half a diameter.
@@ -41,6 +70,33 @@ impl Validate for PickBlobs {
         if let Some(max) = self.max_diameter {
             BadParam::unless(max >= diameter, "max_diameter", max, "must not be smaller than diameter")?;
         }
+        BadParam::unless(self.hole > 0.0 && self.hole < 1.0, "hole", self.hole, "must lie between 0 and 1")?;
+        let elongation = (1.0..=5.0).contains(&self.elongation);
+        BadParam::unless(elongation, "elongation", self.elongation, "must lie between 1 and 5")?;
+        for (key, value) in [
+            ("min_local_sd", self.min_local_sd),
+            ("max_local_sd", self.max_local_sd),
+            ("max_local_mean", self.max_local_mean),
+        ] {
+            if let Some(value) = value {
+                microscope::check_positive(key, value)?;
+            }
+        }
+        if let (Some(least), Some(most)) = (self.min_local_sd, self.max_local_sd) {
+            BadParam::unless(most > least, "max_local_sd", most, "must be larger than min_local_sd")?;
+        }
+        if let Some(masks) = &self.masks {
+            let pattern = masks.to_string_lossy();
+            let stars = pattern.matches('*').count();
+            BadParam::unless(
+                stars == 1,
+                "masks",
+                &pattern,
+                "must hold one `*`, where the micrograph's name stands",
+            )?;
+        }
+        let finite = self.mask_threshold.is_finite();
+        BadParam::unless(finite, "mask_threshold", self.mask_threshold, "must be a finite number")?;
         if let Some(distance) = self.min_distance {
             microscope::check_positive("min_distance", distance)?;
         }

@@ -17,7 +17,19 @@ fn names_are_unique_kebab_case_and_found() {
 #[test]
 fn jobs_on_movies_and_micrographs_are_done_item_by_item() {
     let per_item: Vec<&str> = CATALOG.iter().filter(|job| job.is_per_item()).map(|job| job.name()).collect();
-    assert_eq!(per_item, ["correct-motion", "estimate-ctf", "pick-blobs", "extract-particles", "simulate"]);
+    assert_eq!(
+        per_item,
+        [
+            "correct-motion",
+            "estimate-ctf",
+            "curate-exposures",
+            "pick-blobs",
+            "pick-templates",
+            "inspect-picks",
+            "extract-particles",
+            "simulate"
+        ]
+    );
 }
 
 #[test]
@@ -113,8 +125,15 @@ fn impossible_parameters_are_refused() {
         ("correct-motion", "binning", json!({"binning": 0.5})),
         ("correct-motion", "last_frame", json!({"first_frame": 5, "last_frame": 4})),
         ("estimate-ctf", "min_resolution", json!({"min_resolution": 3.0})),
+        ("curate-exposures", "min_defocus", json!({"min_defocus": 3e4, "max_defocus": 1e4})),
+        ("curate-exposures", "max_motion", json!({"max_motion": 0.0})),
+        ("import-picks", "diameter", json!({"picks": "a.box"})),
         ("pick-blobs", "diameter", json!({})),
+        ("inspect-picks", "min_local_sd", json!({"min_local_sd": 2.0, "max_local_sd": 1.0})),
+        ("inspect-picks", "max_picks", json!({"max_picks": 0})),
+        ("extract-particles", "min_distance", json!({"box_size": 64, "min_distance": 0.0})),
         ("extract-particles", "output_box", json!({"box_size": 64, "output_box": 128})),
+        ("remove-duplicates", "min_distance", json!({})),
         ("refine-homogeneous", "symmetry", json!({"symmetry": "Q4"})),
         ("simulate", "box_size", json!({"model": "a", "box_size": 97})),
     ] {
@@ -159,6 +178,9 @@ fn every_estimate_says_how_it_came_about() {
         }
     }
     let motion = crate::find("correct-motion").unwrap().estimate(&Value::Null, &inputs);
-    assert_eq!(motion.reason("mem_mib"), "256 MiB + 34 frames of 3710 x 3838 pixels in floats (55 MiB each)");
+    assert_eq!(
+        motion.reason("mem_mib"),
+        "256 MiB + 34 frames of 3710 x 3838 pixels in floats (55 MiB each), at least 1 GiB"
+    );
     assert_eq!(motion.resources.mem_mib, 256 + 34 * 55);
 }

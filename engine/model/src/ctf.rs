@@ -46,3 +46,47 @@ impl CtfParams {
         mean + half_difference * (2.0 * (azimuth_rad - self.astigmatism_angle.radians())).cos()
     }
 }
+
+/// How much higher or lower the defocus is away from the middle of a micrograph: a plane and a curvature. All 0: flat.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct DefocusSurface {
+    /// Å of defocus per Å along x.
+    pub gradient_x: f64,
+    /// Å of defocus per Å along y.
+    pub gradient_y: f64,
+    /// Å of defocus per Å² of x².
+    pub curvature_xx_per_a: f64,
+    /// Å of defocus per Å² of x·y.
+    pub curvature_xy_per_a: f64,
+    /// Å of defocus per Å² of y².
+    pub curvature_yy_per_a: f64,
+}
+
+impl DefocusSurface {
+    /// What is added to the defocus at `(x, y)` Å from the micrograph's middle, Å.
+    ///
+    /// ```
+    /// use vitreous_model::ctf::DefocusSurface;
+    /// let tilted = DefocusSurface { gradient_y: 0.2, curvature_xx_per_a: 1e-5, ..Default::default() };
+    /// assert_eq!(tilted.offset_a(0.0, 1000.0), 200.0);
+    /// assert_eq!(tilted.offset_a(1000.0, 0.0), 10.0);
+    /// ```
+    pub fn offset_a(&self, x_a: f64, y_a: f64) -> f64 {
+        self.gradient_x * x_a
+            + self.gradient_y * y_a
+            + self.curvature_xx_per_a * x_a * x_a
+            + self.curvature_xy_per_a * x_a * y_a
+            + self.curvature_yy_per_a * y_a * y_a
+    }
+
+    /// Angle between the specimen and the image plane.
+    pub fn tilt(&self) -> Degrees {
+        Degrees(self.gradient_x.hypot(self.gradient_y).atan().to_degrees())
+    }
+
+    /// Direction of the tilt's axis, along which the defocus stays the same, from the x axis, in `[0°, 180°)`.
+    pub fn tilt_axis(&self) -> Degrees {
+        // the axis lies a quarter turn before the direction in which the defocus grows
+        Degrees((-self.gradient_x).atan2(self.gradient_y).to_degrees().rem_euclid(180.0))
+    }
+}

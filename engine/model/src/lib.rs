@@ -3,6 +3,7 @@
 //! Nothing here reads a file, starts a process or computes on images: this crate is the vocabulary.
 //! [`conventions`] is the convention document of the project, every sentence of it a doctest.
 
+pub mod acquisition;
 pub mod conventions;
 pub mod ctf;
 pub mod dose;
@@ -10,6 +11,7 @@ pub mod event;
 pub mod exit;
 pub mod exposure;
 pub mod half_set;
+pub mod item_record;
 pub mod outputs;
 pub mod params;
 pub mod particle;

@@ -26,6 +26,31 @@ pub struct PickSet {
     pub diameter_a: f64,
     /// Positions, by exposure in the order of the micrograph table.
     pub picks: Vec<Pick>,
+    /// Of every pick, the template that fits it; empty if no templates were used.
+    #[serde(default)]
+    pub matches: Vec<TemplateMatch>,
+    /// Of every pick, what lies round it; empty if that was not measured.
+    #[serde(default)]
+    pub surroundings: Vec<Surroundings>,
+}
+
+/// How a template fits a pick.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct TemplateMatch {
+    /// Number of the template, from 0.
+    pub template: u32,
+    /// Angle by which it is turned in the plane from x towards y, degrees.
+    pub angle_deg: f64,
+}
+
+/// How a pick's neighbourhood of about a diameter differs from the rest of its micrograph.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Surroundings {
+    /// Its standard deviation (the root of the local power) over the usual one of the micrograph.
+    pub local_sd: f64,
+    /// Its mean above the level of the micrograph, bright particles counting as positive, in standard deviations of the
+    /// pixels at the working pixel size.
+    pub local_mean: f64,
 }
 
 /// One particle image.
@@ -39,7 +64,8 @@ pub struct Particle {
     pub stack_index: u32,
     /// Number of the optics group, 1-based.
     pub optics_group: u32,
-    /// Where it was picked; `None` for particles of unknown origin.
+    /// The place on the micrograph that the centre pixel of its box is on, with the score of the pick; `None` for
+    /// particles of unknown origin. The particle itself lies there plus the shift of its pose.
     pub pick: Option<Pick>,
     /// Its CTF; `None` if never estimated (then no correction is possible).
     pub ctf: Option<CtfParams>,
@@ -49,6 +75,26 @@ pub struct Particle {
     pub half: Option<HalfSet>,
     /// Log-likelihood of the best pose in nats; NaN if none.
     pub log_likelihood: f64,
+}
+
+impl Particle {
+    /// Where its centre lies on a micrograph of `pixel_size_a` (Å), column and row in pixels: the place of its box plus
+    /// the shift of its pose (RELION's coordinate minus origin); `None` for particles of unknown origin.
+    /// ```
+    /// use vitreous_model::particle::{Particle, Pick};
+    /// use vitreous_model::pose::{Pose, Rotation};
+    /// let pick = Pick { exposure: "m".into(), x_px: 100.0, y_px: 50.0, score: 1.0 };
+    /// // rlnOriginXAngst -3, rlnOriginYAngst 4.5
+    /// let pose = Pose { rotation: Rotation::IDENTITY, shift_a: [3.0, -4.5] };
+    /// let particle = Particle { id: 0, stack_path: "s.mrcs".into(), stack_index: 0, optics_group: 1, pick: Some(pick),
+    ///     ctf: None, pose: Some(pose), half: None, log_likelihood: f64::NAN };
+    /// assert_eq!(particle.place_px(1.5), Some([102.0, 47.0]));
+    /// ```
+    pub fn place_px(&self, pixel_size_a: f64) -> Option<[f64; 2]> {
+        let pick = self.pick.as_ref()?;
+        let [x_a, y_a] = self.pose.map_or([0.0; 2], |pose| pose.shift_a);
+        Some([pick.x_px + x_a / pixel_size_a, pick.y_px + y_a / pixel_size_a])
+    }
 }
 
 /// The content of a `particles` table.

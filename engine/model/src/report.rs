@@ -5,6 +5,9 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Folder in a job's folder with a picture of each item that is done: `NAME.png`, its figure in a text chunk.
+pub const PICTURES: &str = "pictures";
+
 /// `report.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -90,12 +93,21 @@ pub struct Axis {
     /// Fixed range; else from the data.
     #[serde(default)]
     pub range: Option<[f64; 2]>,
+    /// Values are seconds since 1970 on the wall clock that is shown (the zone's offset is added already): ticks are
+    /// times of day and dates.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_time: bool,
 }
 
 impl Axis {
     /// An axis scaled by its data.
     pub fn new(label: &str, unit: &str) -> Self {
-        Self { label: label.into(), unit: unit.into(), range: None }
+        Self { label: label.into(), unit: unit.into(), range: None, is_time: false }
+    }
+
+    /// An axis of times of day; `zone` is named beside its label.
+    pub fn time(label: &str, zone: &str) -> Self {
+        Self { is_time: true, ..Self::new(label, zone) }
     }
 }
 

@@ -10,16 +10,25 @@
 //!   lanes/                      lanes of this project
 //!   J0002-correct-motion/       JobDir
 //!     job.yaml                  JobSpec: type, parameters as given, inputs, lane, retry policy, uuid; never changed
-//!     request-01.json           Request: somebody (user, retry policy, recovery) asked for attempt 1
+//!     request-01.json           Request: somebody (user, retry policy, recovery, growth of
+//!                               what it takes) asked for attempt 1
 //!     cancel-01.json            Cancel: attempt 1 is to stop, or must not start
+//!     watch-stopped             an import that followed a microscope does so no more
 //!     attempt-01/               AttemptDir
 //!       intent.json             Intent: written before the launch, once
+//!       intent-withdrawn-UUID.json  an intent of which it is certain that nothing was submitted
 //!       submit.sh               the rendered script
+//!       submitting              locked while a submission is under way, by whatever may still submit
 //!       submission.json         Submission: the scheduler's answer
 //!       refused.json            Refusal: the scheduler did not take it
-//!       claim/                  made by the script's first line; a second start of the same attempt stops there
+//!       unclear.json            Refusal: its answer does not tell whether it took the job
+//!       ended.json              Verdict: what the scheduler said of the end, before it forgets
+//!       claim/                  made by the script's first line
+//!         owner                 which submission does the attempt; a second one stops there
+//!         run-1/ run-2/ …       its starts: one that finds a later one writes no more
 //!       events.jsonl            model::event::Event a line, written by the engine
 //!       exit.json               Exit, written by the script's trap
+//!       claim-3/ exit-3.json    the same of element 3, of an array
 //!       usage-0.json            Usage of rank 0, written by the engine
 //!       events-2.jsonl usage-2-0.json effective-2.json    the same of slice 2, of a job done in slices
 //!       stdout stderr

@@ -15,25 +15,34 @@ pub(crate) fn cleaned(report: &Report) -> Report {
     for number in &mut report.numbers {
         number.value = number.value.filter(|v| v.is_finite());
     }
-    for figure in &mut report.figures {
-        match figure {
-            Figure::Plot { x, y, series, levels, .. } => {
-                series.iter_mut().for_each(clean_series);
-                levels.retain(|v| usable(*v));
-                clean_axis(x);
-                clean_axis(y);
-            }
-            Figure::Image { marks, pixel_size_a, .. } => {
-                marks.iter_mut().for_each(clean_path);
-                marks.retain(mark_is_usable);
-                *pixel_size_a = pixel_size_a.filter(|v| usable(*v) && *v > 0.0);
-            }
-            Figure::Directions { counts, .. } => {
-                counts.iter_mut().flatten().for_each(|v| *v = if usable(*v) { v.max(0.0) } else { 0.0 });
-            }
+    report.figures.iter_mut().for_each(clean_figure);
+    report
+}
+
+/// The same of a figure alone.
+pub(crate) fn cleaned_figure(figure: &Figure) -> Figure {
+    let mut figure = figure.clone();
+    clean_figure(&mut figure);
+    figure
+}
+
+fn clean_figure(figure: &mut Figure) {
+    match figure {
+        Figure::Plot { x, y, series, levels, .. } => {
+            series.iter_mut().for_each(clean_series);
+            levels.retain(|v| usable(*v));
+            clean_axis(x);
+            clean_axis(y);
+        }
+        Figure::Image { marks, pixel_size_a, .. } => {
+            marks.iter_mut().for_each(clean_path);
+            marks.retain(mark_is_usable);
+            *pixel_size_a = pixel_size_a.filter(|v| usable(*v) && *v > 0.0);
+        }
+        Figure::Directions { counts, .. } => {
+            counts.iter_mut().flatten().for_each(|v| *v = if usable(*v) { v.max(0.0) } else { 0.0 });
         }
     }
-    report
 }
 
 fn clean_axis(axis: &mut Axis) {

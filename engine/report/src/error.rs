@@ -45,6 +45,14 @@ pub enum ReportError {
         /// What is wrong.
         why: String,
     },
+    /// A file that is not a picture that we wrote.
+    #[error("`{}` is not a picture of Vitreous: {why}", path.display())]
+    Picture {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// A figure that cannot be drawn.
     #[error("figure `{id}`: {why}")]
     Figure {

@@ -105,7 +105,7 @@ pub(crate) fn check_ids(report: &Report) -> Result<(), ReportError> {
 }
 
 /// Temporary file in the same folder, flushed to disk, then renamed.
-fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
     let mut name = path.as_os_str().to_os_string();
     name.push(format!(".tmp{}", std::process::id()));
     let temporary = Path::new(&name);

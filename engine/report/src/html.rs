@@ -48,7 +48,7 @@ pub fn render_html(report: &Report) -> Result<String, ReportError> {
     Ok(out)
 }
 
-fn cards(numbers: &[Number]) -> String {
+pub(crate) fn cards(numbers: &[Number]) -> String {
     if numbers.is_empty() {
         return String::new();
     }
@@ -61,7 +61,7 @@ fn cards(numbers: &[Number]) -> String {
     format!("<ul class=\"cards\">\n{}</ul>\n", numbers.iter().map(card).collect::<String>())
 }
 
-fn figure_html(figure: &Figure) -> Result<String, ReportError> {
+pub(crate) fn figure_html(figure: &Figure) -> Result<String, ReportError> {
     let (class, title) = match figure {
         Figure::Image { raster, title, .. } if raster.width >= WIDE_RASTER => ("image wide", title),
         Figure::Image { title, .. } => ("image", title),

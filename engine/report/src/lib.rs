@@ -11,11 +11,13 @@
 //! ```
 
 mod clean;
+pub mod collection;
 mod error;
 mod escape;
 mod files;
 mod html;
 mod number;
+pub mod picture;
 mod raster;
 mod svg;
 mod text;

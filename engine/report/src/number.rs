@@ -150,6 +150,73 @@ pub(crate) fn linear_ticks([low, high]: [f64; 2], parts: f64) -> Vec<Tick> {
         .collect()
 }
 
+/// Seconds between ticks of time: parts of a minute, an hour, a day, then days.
+const TIME_STEPS_S: [f64; 22] = [
+    1.0,
+    2.0,
+    5.0,
+    10.0,
+    15.0,
+    30.0,
+    60.0,
+    120.0,
+    300.0,
+    600.0,
+    900.0,
+    1800.0,
+    3600.0,
+    7200.0,
+    10_800.0,
+    21_600.0,
+    43_200.0,
+    86_400.0,
+    172_800.0,
+    604_800.0,
+    2_592_000.0,
+    31_536_000.0,
+];
+const DAY_S: f64 = 86_400.0;
+
+/// Ticks at round times (seconds since 1970 on the wall clock), at most about `parts`: dates at midnight, else times of
+/// day.
+pub(crate) fn time_ticks([low, high]: [f64; 2], parts: f64) -> Vec<Tick> {
+    let wanted = (high - low) / parts;
+    let step = TIME_STEPS_S.into_iter().find(|step| *step >= wanted).unwrap_or(wanted);
+    let (first, last) = ((low / step).ceil(), (high / step).floor());
+    if !(first.is_finite() && last.is_finite() && last - first < MOST_TICKS as f64) {
+        return Vec::new();
+    }
+    let count = (last - first).max(-1.0) as i64;
+    (0..=count)
+        .map(|i| {
+            let value = (first + i as f64) * step;
+            let is_midnight = value.rem_euclid(DAY_S) == 0.0;
+            Tick { value, label: if is_midnight { date(value) } else { time_of_day(value, step < 60.0) } }
+        })
+        .collect()
+}
+
+/// `18:05`, or `18:05:09`.
+pub(crate) fn time_of_day(wall_s: f64, with_seconds: bool) -> String {
+    let second = wall_s.rem_euclid(DAY_S).floor() as u32;
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    if with_seconds { format!("{hour:02}:{minute:02}:{second:02}") } else { format!("{hour:02}:{minute:02}") }
+}
+
+/// `29 Nov`.
+pub(crate) fn date(wall_s: f64) -> String {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    // civil date of a day number, in years that begin in March (H. Hinnant, chrono-compatible date algorithms)
+    let days = (wall_s / DAY_S).floor() + 719_468.0;
+    let of_era = days.rem_euclid(146_097.0) as u64;
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    format!("{day} {}", MONTHS[((month + 2) % 12) as usize])
+}
+
 /// Ticks at round resolutions (Å) on an axis of spatial frequency (1/Å), at least `gap` apart in the axis' unit.
 /// The roundest resolutions are placed first.
 pub(crate) fn resolution_ticks([low, high]: [f64; 2], gap: f64) -> Vec<Tick> {
@@ -217,6 +284,27 @@ mod tests {
         assert!(low < 4.6 && high > 5.4, "{low} {high}");
         let [low, high] = nice_range(f64::INFINITY, f64::NEG_INFINITY, 5.0);
         assert!((low, (high - 1.0).abs() < 1e-12) == (0.0, true), "{low} {high}");
+    }
+
+    #[test]
+    fn times_have_round_ticks_and_dates_at_midnight() {
+        let labels = |range, parts| {
+            time_ticks(range, parts).into_iter().map(|tick| tick.label).collect::<Vec<String>>()
+        };
+        // 2026-11-29 is day 20786 since 1970
+        let midnight = 20_786.0 * DAY_S;
+        assert_eq!(
+            labels([midnight - 5000.0, midnight + 10_000.0], 6.0),
+            ["23:00", "29 Nov", "01:00", "02:00"]
+        );
+        assert_eq!(labels([midnight + 61.0, midnight + 100.0], 3.0), ["00:01:15", "00:01:30"]);
+        assert_eq!(labels([midnight, midnight + 2.0 * DAY_S], 2.0), ["29 Nov", "30 Nov", "1 Dec"]);
+        assert!(time_ticks([0.0, f64::INFINITY], 6.0).is_empty());
+        let dates = [(0.0, "1 Jan"), (11_016.0, "29 Feb"), (11_017.0, "1 Mar"), (-1.0, "31 Dec")];
+        for (day, text) in dates {
+            assert_eq!(date(day * DAY_S), text);
+        }
+        assert_eq!(time_of_day(midnight + 65_109.7, true), "18:05:09");
     }
 
     #[test]

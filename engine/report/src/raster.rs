@@ -21,6 +21,20 @@ const LARGEST_EDGE: u32 = 1 << 15;
 /// # Errors
 /// [`ReportError::Figure`] when the number of pixels is not `width × height`, is zero, or an edge is over 32768.
 pub(crate) fn encode(id: &str, width: u32, height: u32, pixels: Pixels<'_>) -> Result<Vec<u8>, ReportError> {
+    encode_with_text(id, width, height, pixels, None)
+}
+
+/// The same with a text chunk: keyword, text.
+///
+/// # Errors
+/// As [`encode`].
+pub(crate) fn encode_with_text(
+    id: &str,
+    width: u32,
+    height: u32,
+    pixels: Pixels<'_>,
+    text: Option<(&str, &str)>,
+) -> Result<Vec<u8>, ReportError> {
     let (bytes, colour, channels) = match pixels {
         Pixels::Grey(bytes) => (bytes, png::ColorType::Grayscale, 1),
         Pixels::Rgba(bytes) => (bytes, png::ColorType::Rgba, 4),
@@ -39,6 +53,9 @@ pub(crate) fn encode(id: &str, width: u32, height: u32, pixels: Pixels<'_>) -> R
     encoder.set_compression(png::Compression::Balanced);
     let refused =
         |why: png::EncodingError| ReportError::figure(id, format!("cannot be encoded as PNG: {why}"));
+    if let Some((keyword, text)) = text {
+        encoder.add_itxt_chunk(keyword.into(), text.into()).map_err(refused)?;
+    }
     let mut writer = encoder.write_header().map_err(refused)?;
     writer.write_image_data(bytes).map_err(refused)?;
     writer.finish().map_err(refused)?;
@@ -70,6 +87,16 @@ pub(crate) fn decode(path: &Path, bytes: &[u8], raster: &Raster) -> Result<Vec<u
     let mut pixels = vec![0; size];
     reader.next_frame(&mut pixels).map_err(|e| wrong(e.to_string()))?;
     Ok(pixels)
+}
+
+/// The text of a keyword in a PNG; else why there is none.
+pub(crate) fn text(bytes: &[u8], keyword: &str) -> Result<String, String> {
+    let decoder = png::Decoder::new(std::io::Cursor::new(bytes));
+    let reader = decoder.read_info().map_err(|error| error.to_string())?;
+    let mut chunks = reader.info().utf8_text.iter();
+    let chunk =
+        chunks.find(|chunk| chunk.keyword == keyword).ok_or(format!("it has no text chunk `{keyword}`"))?;
+    chunk.get_text().map_err(|error| error.to_string())
 }
 
 /// A PNG as the `data:` address of an image element.

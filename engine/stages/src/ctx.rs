@@ -12,7 +12,7 @@ use vitreous_compute::device::Cpu;
 use vitreous_model::event::EventKind;
 use vitreous_model::outputs::Output;
 use vitreous_model::params::Params;
-use vitreous_model::report::Skipped;
+use vitreous_model::report::{Figure, Skipped};
 
 /// One input of a job: an output of an earlier one, its paths made absolute.
 #[derive(Debug, Clone)]
@@ -58,6 +58,8 @@ pub struct Ctx<'a> {
     pub host: String,
     /// True once a later start of the same job has taken over: nothing may be written any more.
     pub superseded: &'a (dyn Fn() -> bool + Sync),
+    /// Writes an image figure to a PNG file, whole or not at all.
+    pub draw: &'a (dyn Fn(&Path, &Figure) -> std::io::Result<()> + Sync),
     outputs: Mutex<Vec<Output>>,
     skipped: Mutex<Vec<Skipped>>,
 }
@@ -87,6 +89,7 @@ impl<'a> Ctx<'a> {
             writer: String::new(),
             host: String::new(),
             superseded: &|| false,
+            draw: &|_, _| Ok(()),
             outputs: Mutex::default(),
             skipped: Mutex::default(),
         }
@@ -228,6 +231,19 @@ impl<'a> Ctx<'a> {
                 Err(error)
             }
         }
+    }
+
+    /// Leaves the picture of an item, an image figure, in the job's folder: `pictures/NAME.png`. Pages that follow a running
+    /// job show the newest.
+    ///
+    /// # Errors
+    /// A file that cannot be written, or [`StageError::Superseded`].
+    pub fn picture(&self, name: &str, figure: &Figure) -> Result<(), StageError> {
+        let folder = self.job_dir.join(vitreous_model::report::PICTURES);
+        std::fs::create_dir_all(&folder).map_err(|source| StageError::io(&folder, source))?;
+        self.check_superseded()?;
+        let path = folder.join(format!("{name}.png"));
+        (self.draw)(&path, figure).map_err(|source| StageError::io(&path, source))
     }
 
     /// Declares an output; the engine writes `outputs.json` in this order when the stage has succeeded.

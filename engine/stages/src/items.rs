@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::sync::mpsc;
 use vitreous_model::event::EventKind;
 
 /// What became of an item.
@@ -59,6 +60,74 @@ pub fn for_each_item<T: Serialize + DeserializeOwned>(
     max_bad_fraction: f64,
     mut work: impl FnMut(usize) -> Result<T, StageError>,
 ) -> Result<Vec<Outcome<T>>, StageError> {
+    go_through(ctx, what, items, max_bad_fraction, &mut |to_do| work(to_do[0]))
+}
+
+/// As [`for_each_item`], with work that runs ahead: `prepare` is called on the pool's threads for up to `ahead` items at
+/// a time (at least one), while `finish` is called with what was prepared for one item after the other, in order, on the
+/// calling thread. So the pool is busy with the next items while one is being written.
+///
+/// # Errors
+/// As [`for_each_item`], `prepare` and `finish` together being the work.
+pub fn for_each_item_ahead<P: Send, T: Serialize + DeserializeOwned>(
+    ctx: &Ctx<'_>,
+    what: &str,
+    items: &[Item],
+    max_bad_fraction: f64,
+    ahead: usize,
+    prepare: impl Fn(usize) -> Result<P, StageError> + Sync,
+    mut finish: impl FnMut(usize, P) -> Result<T, StageError>,
+) -> Result<Vec<Outcome<T>>, StageError> {
+    let prepare = &prepare;
+    rayon::in_place_scope(|scope| {
+        let mut begun: HashMap<usize, mpsc::Receiver<Result<P, StageError>>> = HashMap::new();
+        let begin = |begun: &mut HashMap<_, _>, next: &[usize]| {
+            for &index in next.iter().take(ahead.max(1)) {
+                begun.entry(index).or_insert_with(|| {
+                    let (sender, receiver) = mpsc::channel();
+                    scope.spawn(move |_| {
+                        // nobody listens any more once the job was stopped
+                        let _ = sender.send(prepare(index));
+                    });
+                    receiver
+                });
+            }
+        };
+        go_through(ctx, what, items, max_bad_fraction, &mut |to_do| {
+            begin(&mut begun, to_do);
+            let receiver = begun.remove(&to_do[0]).expect("the first item should have been begun");
+            let prepared = wait(&receiver);
+            begin(&mut begun, &to_do[1..]);
+            finish(to_do[0], prepared?)
+        })
+    })
+}
+
+/// Waits for what a task of the pool sends, helping the pool on one of its own threads.
+fn wait<P>(receiver: &mpsc::Receiver<Result<P, StageError>>) -> Result<P, StageError> {
+    while rayon::current_thread_index().is_some() {
+        match receiver.try_recv() {
+            Ok(prepared) => return prepared,
+            Err(mpsc::TryRecvError::Disconnected) => break,
+            Err(mpsc::TryRecvError::Empty) => {
+                if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                    std::thread::yield_now();
+                }
+            }
+        }
+    }
+    // a task that went away without an answer has panicked, which the scope passes on
+    receiver.recv().unwrap_or(Err(StageError::Stopped))
+}
+
+/// Goes through this rank's items; `work` is given those that are still to be done, the present one first.
+fn go_through<T: Serialize + DeserializeOwned>(
+    ctx: &Ctx<'_>,
+    what: &str,
+    items: &[Item],
+    max_bad_fraction: f64,
+    work: &mut dyn FnMut(&[usize]) -> Result<T, StageError>,
+) -> Result<Vec<Outcome<T>>, StageError> {
     let (rank, size) = (ctx.comm.rank(), ctx.comm.size());
     let (known, is_done) = look_up::<T>(ctx, what, items)?;
     let part: Vec<usize> =
@@ -71,7 +140,7 @@ pub fn for_each_item<T: Serialize + DeserializeOwned>(
     let mut fresh: Vec<Record<T>> = Vec::with_capacity(mine.len());
     let mut failure = None;
     for (count, &index) in mine.iter().enumerate() {
-        match do_item(ctx, what, &items[index], || work(index)) {
+        match do_item(ctx, what, &items[index], || work(&mine[count..])) {
             Ok(record) => fresh.push(record),
             Err(error) => {
                 failure = Some(error);

@@ -4,8 +4,11 @@
 //! through it.
 
 pub mod ab_initio;
+mod check_gain;
 mod correct_motion;
 pub mod ctx;
+mod curate_exposures;
+mod distribution;
 mod estimate_ctf;
 mod export_relion;
 pub mod exposure_files;
@@ -13,18 +16,24 @@ pub mod extract_particles;
 pub mod import_micrographs;
 pub mod import_movies;
 mod import_particles;
+mod import_picks;
 pub mod import_volume;
+mod inspect_picks;
 pub mod items;
 pub mod map_figures;
 mod micrograph;
 pub mod particle_images;
 mod pick_blobs;
+mod pick_templates;
+mod picking;
 pub mod reconstruct;
 mod refine_homogeneous;
+mod remove_duplicates;
 pub mod sharpen;
 mod simulate;
 pub mod slice;
 pub mod stage;
+mod thumbnail;
 
 pub use ctx::{Ctx, Input};
 pub use slice::Slice;
@@ -34,12 +43,18 @@ pub use stage::{Stage, StageError};
 pub static STAGES: &[&dyn Stage] = &[
     &import_movies::ImportMovies,
     &import_micrographs::ImportMicrographs,
+    &import_picks::ImportPicks,
     &import_particles::ImportParticles,
     &import_volume::ImportVolume,
+    &check_gain::CheckGain,
     &correct_motion::CorrectMotion,
     &estimate_ctf::EstimateCtf,
+    &curate_exposures::CurateExposures,
     &pick_blobs::PickBlobs,
+    &pick_templates::PickTemplates,
+    &inspect_picks::InspectPicks,
     &extract_particles::ExtractParticles,
+    &remove_duplicates::RemoveDuplicates,
     &ab_initio::AbInitio,
     &refine_homogeneous::RefineHomogeneous,
     &reconstruct::Reconstruct,
@@ -84,7 +99,9 @@ mod tests {
     fn job_types_that_say_so_and_no_others_work_item_by_item() {
         for job in vitreous_jobs::CATALOG {
             let folder = format!("{}/src/{}", env!("CARGO_MANIFEST_DIR"), job.name().replace('-', "_"));
-            let works_by_items = sources(Path::new(&folder)).contains("for_each_item(ctx");
+            let sources = sources(Path::new(&folder));
+            let works_by_items =
+                ["for_each_item(ctx", "for_each_item_ahead("].iter().any(|call| sources.contains(call));
             assert_eq!(job.is_per_item(), works_by_items, "{}", job.name());
         }
     }

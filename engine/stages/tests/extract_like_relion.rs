@@ -54,7 +54,7 @@ fn ours(dir: &Path, micrograph: &Path) -> Vec<Vec<f32>> {
     let set = ExposureSet { optics: vec![optics], exposures: vec![exposure] };
     exposures::write(&dir.join("micrographs.h5"), Kind::Micrographs, &set).unwrap();
     let list = PLACES.map(|(x, y)| Pick { exposure: "m".into(), x_px: x.into(), y_px: y.into(), score: 1.0 });
-    let set = PickSet { diameter_a: 150.0, picks: list.to_vec() };
+    let set = PickSet { diameter_a: 150.0, picks: list.to_vec(), ..PickSet::default() };
     picks::write(&dir.join("picks.h5"), &set).unwrap();
     let job = dir.join("J1");
     let mut ctx = Ctx::new(&job, dir, &Cpu, &Solo, &|_| {}, &|| false);

@@ -5,11 +5,11 @@ mod states;
 #[cfg(test)]
 mod tests;
 
+use crate::cluster::{Said, is_plain_id, plain_name};
 use crate::scheduler::{
     Answer, Cmd, EndReason, JobId, QueueInfo, Scheduler, SchedulerError, Script, Standing, Stop,
 };
 use crate::site::Site;
-use crate::verdict::{Said, is_plain_id, plain_name};
 use uuid::Uuid;
 
 /// Runs `"$@"` with the server of the lane as the default one.
@@ -196,13 +196,7 @@ impl Scheduler for Pbs {
                 .find(|id| is_plain_id(id) && id.0.starts_with(|c: char| c.is_ascii_digit()))
                 .ok_or_else(|| said.unexpected(EXPECTED));
         }
-        if said.may_be_lost(UNCERTAIN) {
-            return Err(said.unexpected(EXPECTED));
-        }
-        if said.is_without_command() || said.says(LATER) {
-            return Err(said.unreachable());
-        }
-        Err(said.refused())
+        Err(said.not_submitted(UNCERTAIN, LATER, &[], EXPECTED))
     }
 
     fn status(&self, site: &Site, ids: &[JobId]) -> Cmd {

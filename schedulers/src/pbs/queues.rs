@@ -1,9 +1,9 @@
 //! What `qstat -Q -f` and `pbsnodes -a` print.
 
 use super::states::blocks;
+use crate::cluster::bytes;
 use crate::lane::parse_walltime;
 use crate::scheduler::QueueInfo;
-use crate::verdict::bytes;
 use std::collections::HashMap;
 
 /// What one host has.

@@ -1,7 +1,7 @@
 //! What `qstat -f` prints.
 
+use crate::cluster::{ended, exited, explained, standings};
 use crate::scheduler::{EndReason, Ended, JobId, Queue, Standing};
-use crate::verdict::{ended, exited, explained, standings};
 use std::collections::{BTreeMap, HashMap};
 
 /// Comments of waiting jobs, by their beginnings.

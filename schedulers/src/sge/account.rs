@@ -1,7 +1,7 @@
 //! What `qacct` prints.
 
+use crate::cluster::{bytes, ended, exited, standings};
 use crate::scheduler::{EndReason, Ended, JobId, Queue, Standing};
-use crate::verdict::{bytes, ended, exited, standings};
 use std::collections::{BTreeMap, HashMap};
 
 /// One record: a run of a job, or of a task of an array.

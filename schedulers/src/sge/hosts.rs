@@ -1,8 +1,8 @@
 //! What `qconf` and `qhost` print of queues and hosts.
 
+use crate::cluster::bytes;
 use crate::lane::parse_walltime;
 use crate::scheduler::QueueInfo;
-use crate::verdict::bytes;
 
 /// Queues with the hosts they have; `None`: something else stands there.
 pub fn of_qconf(listing: &str) -> Option<Vec<QueueInfo>> {

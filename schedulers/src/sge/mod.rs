@@ -7,9 +7,9 @@ mod states;
 #[cfg(test)]
 mod tests;
 
+use crate::cluster::{Said, id_lines, is_plain_id, plain_name};
 use crate::scheduler::{Answer, Cmd, JobId, QueueInfo, Scheduler, SchedulerError, Script, Standing, Stop};
 use crate::site::Site;
-use crate::verdict::{Said, id_lines, is_plain_id, plain_name};
 use uuid::Uuid;
 
 /// Prints what `qstat -xml` says of the jobs on standard input, one id a line, and of those that wait or are in error
@@ -181,13 +181,7 @@ impl Scheduler for Sge {
                 .next()
                 .ok_or_else(|| said.unexpected(EXPECTED));
         }
-        if said.may_be_lost(UNCERTAIN) {
-            return Err(said.unexpected(EXPECTED));
-        }
-        if said.is_without_command() || said.says(LATER) {
-            return Err(said.unreachable());
-        }
-        Err(said.refused())
+        Err(said.not_submitted(UNCERTAIN, LATER, &[], EXPECTED))
     }
 
     fn status(&self, _site: &Site, ids: &[JobId]) -> Cmd {

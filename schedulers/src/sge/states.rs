@@ -1,7 +1,7 @@
 //! What `qstat -xml` and `qstat -j` print.
 
+use crate::cluster::{ended, explained, standings, task_numbers};
 use crate::scheduler::{EndReason, JobId, Queue, Standing};
-use crate::verdict::{ended, explained, standings, task_numbers};
 use std::collections::{BTreeMap, HashMap};
 
 /// Letters of waiting jobs, by their beginnings.

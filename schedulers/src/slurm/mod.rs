@@ -6,11 +6,11 @@ mod states;
 #[cfg(test)]
 mod tests;
 
+use crate::cluster::{Said, id_lines, is_plain_id};
 use crate::scheduler::{
     Answer, Cmd, EndReason, JobId, QueueInfo, Scheduler, SchedulerError, Script, Standing, Stop,
 };
 use crate::site::Site;
-use crate::verdict::{Said, id_lines, is_plain_id};
 use uuid::Uuid;
 
 /// Asks `$1` (squeue or sacct) for lists of ids, one line of standard input each. All lines are read first: nobody
@@ -152,14 +152,7 @@ impl Scheduler for Slurm {
                 .next()
                 .ok_or_else(|| said.unexpected(EXPECTED));
         }
-        if said.may_be_lost(UNCERTAIN) {
-            return Err(said.unexpected(EXPECTED));
-        }
-        let is_hard = said.says(HARD_LIMITS);
-        if said.is_without_command() || (said.says(LATER) && !is_hard) {
-            return Err(said.unreachable());
-        }
-        Err(said.refused())
+        Err(said.not_submitted(UNCERTAIN, LATER, HARD_LIMITS, EXPECTED))
     }
 
     fn status(&self, site: &Site, ids: &[JobId]) -> Cmd {

@@ -1,7 +1,7 @@
 //! Slurm's words for why a job waits, and what its daemon writes into a job's standard error.
 
+use crate::cluster::explained;
 use crate::scheduler::EndReason;
-use crate::verdict::explained;
 
 /// Reasons of waiting jobs, by their beginnings. From Slurm's "Job reason codes".
 const PENDING: &[(&str, &str)] = &[

@@ -1,8 +1,8 @@
 //! What `squeue` and `sacct` print.
 
 use super::reasons;
+use crate::cluster::{bytes, ended, exited, first_host, standings, task_numbers};
 use crate::scheduler::{EndReason, Ended, JobId, Queue, Standing};
-use crate::verdict::{bytes, ended, exited, first_host, standings, task_numbers};
 use std::collections::{BTreeMap, HashMap};
 
 /// Rows of one job: those of numbered tasks, and that of the whole job, or of what is left of an array.

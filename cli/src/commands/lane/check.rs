@@ -4,8 +4,8 @@ use super::lint::lint;
 use super::{Finding, answer_of, probe};
 use crate::context::Context;
 use crate::failure::{Failure, Outcome};
-use crate::inputs;
 use crate::lanes::{self, NamedLane};
+use crate::make;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -43,9 +43,7 @@ pub struct Arguments {
 
 pub fn run(context: &mut Context<'_>, project: Option<&Project>, args: &Arguments) -> Outcome<i32> {
     let lane = lanes::find(context, project, &args.name)?;
-    let vars = inputs::variables(args.var.iter()).map_err(|text| {
-        Failure::usage(format!("--var: `{text}` is no variable")).hint("write `--var NAME=VALUE`")
-    })?;
+    let vars = make::variables(args.var.iter())?;
     let folder = Folder::make(context, project, &lane, args.dir.as_deref(), !args.no_probe)?;
     let mut findings = examine(context, &lane, &vars, &folder);
     let may_run = findings.iter().all(|finding| finding.ok);

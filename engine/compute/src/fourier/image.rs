@@ -1,7 +1,7 @@
 //! Half transforms of images.
 
 use super::lanes::{PARALLEL_POINTS, RowForward, RowInverse, transform_columns};
-use ndarray::{Array2, ArrayView2, Axis, par_azip};
+use ndarray::{Array2, ArrayView2, ArrayViewMut1, Axis, par_azip, s};
 use num_complex::Complex32;
 use rayon::prelude::*;
 use rustfft::FftDirection;
@@ -78,10 +78,12 @@ impl HalfImage {
         let parallel = ny * nx >= PARALLEL_POINTS;
         let one_row = |rows: &mut RowForward, y: usize, out: &mut [Complex32]| {
             let source = image.row((y + y0) % ny);
-            rows.transform(
-                |row| row.iter_mut().zip(source.iter().cycle().skip(x0)).for_each(|(to, &from)| *to = from),
-                out,
-            );
+            let fill = |row: &mut [f32]| {
+                let (to_end, to_begin) = row.split_at_mut(nx - x0);
+                ArrayViewMut1::from(to_end).assign(&source.slice(s![x0..]));
+                ArrayViewMut1::from(to_begin).assign(&source.slice(s![..x0]));
+            };
+            rows.transform(fill, out);
         };
         let row_length = nx / 2 + 1;
         let flat = half.data.as_slice_mut().expect("a new array should be contiguous");

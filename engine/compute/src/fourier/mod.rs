@@ -7,6 +7,7 @@
 
 mod image;
 mod lanes;
+mod mix;
 mod plans;
 mod radial;
 mod resample;
@@ -16,6 +17,7 @@ mod volume;
 mod tests;
 
 pub use image::HalfImage;
+pub use mix::{ImageStack, ROW_MULTIPLE};
 pub use radial::{
     friedel_count, high_pass_weight, low_pass_weight, radius_of, shell_power, shell_power_volume, shells,
 };

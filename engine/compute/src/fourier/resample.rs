@@ -42,7 +42,7 @@ pub fn resample_volume(volume: ArrayView3<'_, f32>, target_n: usize) -> Array3<f
 
 /// Where index `i` of an axis of `n` points goes on one of `target` points, with which factor; a Nyquist coefficient
 /// of an even axis is half at `+n/2` and half at `-n/2` on a larger axis, and the sum of both on a smaller one.
-fn places(n: usize, target: usize) -> Vec<(usize, usize, f32)> {
+pub(super) fn places(n: usize, target: usize) -> Vec<(usize, usize, f32)> {
     let wrap = |q: isize| q.rem_euclid(target as isize) as usize;
     let mut list = Vec::with_capacity(n + 1);
     for i in 0..n {

@@ -1,17 +1,7 @@
-//! Any text as a PDB, mmCIF or compact model: an error or atoms at finite places, never a panic.
+//! Any bytes as a PDB, mmCIF or compact model: an error or values, never a panic.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use std::path::Path;
-use vitreous_formats::atomic_model;
+#[path = "../../tests/fuzzed/mod.rs"]
+mod fuzzed;
 
-fuzz_target!(|text: &str| {
-    let Ok(model) = atomic_model::parse(Path::new("fuzz.pdb"), text) else { return };
-    assert!(model.atoms.iter().all(|atom| atom.position_a.iter().all(|p| p.is_finite())));
-    for assembly in &model.assemblies {
-        let copies: usize = assembly.parts.iter().map(|part| part.motions.len()).sum();
-        if copies * model.atoms.len() < 1 << 20 {
-            let _ = model.build_assembly(&assembly.id);
-        }
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzzed::model(bytes));

@@ -1,16 +1,7 @@
-//! Any bytes as a MRC file: an error or values, never a panic.
+//! Any bytes as an MRC file: an error or values, never a panic.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use vitreous_formats::FrameSource;
-use vitreous_formats::mrc::MrcReader;
+#[path = "../../tests/fuzzed/mod.rs"]
+mod fuzzed;
 
-fuzz_target!(|bytes: &[u8]| {
-    let file = tempfile::Builder::new().suffix(".mrc").tempfile().expect("a temporary file should be had");
-    std::fs::write(file.path(), bytes).expect("a temporary file should be writable");
-    let Ok(source) = MrcReader::open(file.path()) else { return };
-    let mut out = vec![0.0; source.header().frame_len()];
-    for frame in 0..source.header().frames.min(4) {
-        let _ = source.read_frame_at(frame, &mut out);
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzzed::image(bytes, ".mrc"));

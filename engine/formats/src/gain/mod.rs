@@ -2,7 +2,14 @@
 //!
 //! The file is MRC or TIFF, read with the row rules of its format (a TIFF is flipped like the TIFF movies it belongs
 //! to). It is first turned counter-clockwise by quarter turns, as seen with row 0 at the bottom, then mirrored.
-//! Pixels whose factor is zero, negative, NaN or infinite are defects (the way cameras mark them).
+//! Pixels whose factor is zero, negative, NaN or infinite are defects (the way cameras mark them). Gains of EER movies
+//! have other rules ([`eer`]); which way round a gain belongs is found by [`orientation`].
+
+pub mod eer;
+pub mod orientation;
+
+pub use eer::{check_eer_gain, read_eer_gain};
+pub use orientation::{GainUse, OrientationScore, OrientationScores, Verdict, score_orientations};
 
 use crate::error::FormatError;
 use crate::image::open_image;
@@ -84,10 +91,16 @@ pub fn gain_size(path: &Path, turns: u32) -> Result<(usize, usize), GainError> {
 /// # Errors
 /// A file that cannot be read, is not a single image, or is of another size.
 pub fn check_gain(path: &Path, turns: u32, width: usize, height: usize) -> Result<(), GainError> {
-    let (found_width, found_height) = gain_size(path, turns)?;
-    if (found_width, found_height) == (width, height) {
+    let size = gain_size(path, turns)?;
+    if size == (width, height) {
         return Ok(());
     }
+    Err(wrong_size(path, size, turns, (width, height)))
+}
+
+/// The error for a gain whose columns and rows after `turns` quarter turns are `found`, not those of the frames.
+fn wrong_size(path: &Path, found: (usize, usize), turns: u32, frames: (usize, usize)) -> GainError {
+    let ((found_width, found_height), (width, height)) = (found, frames);
     let hint = if (found_height, found_width) == (width, height) {
         "turned by a quarter it would fit: set gain_rotate to 1 or 3 more quarter turns"
     } else if found_width * height == found_height * width {
@@ -95,7 +108,7 @@ pub fn check_gain(path: &Path, turns: u32, width: usize, height: usize) -> Resul
     } else {
         "give the gain reference of this camera and mode"
     };
-    Err(GainError::WrongSize { path: path.into(), found_width, found_height, turns, width, height, hint })
+    GainError::WrongSize { path: path.into(), found_width, found_height, turns, width, height, hint }
 }
 
 /// Reads the gain of `path` and brings it onto frames of `width` × `height`: `turns` quarter turns counter-clockwise,
@@ -111,13 +124,24 @@ pub fn read_gain(
     height: usize,
 ) -> Result<Gain, GainError> {
     check_gain(path, turns, width, height)?;
+    gain_from_factors(path, orient(read_values(path)?, turns, flip))
+}
+
+/// The values of a gain as stored, shape `[height, width]`.
+fn read_values(path: &Path) -> Result<Array2<f32>, GainError> {
     let source = open_image(path)?;
     let header = source.header();
+    if header.frames != 1 {
+        return Err(GainError::NotOneImage { path: path.into(), frames: header.frames });
+    }
     let mut values = vec![0.0; header.frame_len()];
     source.read_frame_in_pool(0, &mut values)?;
-    let stored = Array2::from_shape_vec((header.height, header.width), values)
-        .expect("the buffer should have the header's size");
-    let mut factor = orient(stored, turns, flip);
+    Ok(Array2::from_shape_vec((header.height, header.width), values)
+        .expect("the buffer should have the header's size"))
+}
+
+/// Finds the defects and sets their factor to 0.
+fn gain_from_factors(path: &Path, mut factor: Array2<f32>) -> Result<Gain, GainError> {
     let mut defects = Vec::new();
     for (index, value) in factor.iter_mut().enumerate() {
         if !(value.is_finite() && *value > 0.0) {

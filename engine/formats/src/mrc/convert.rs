@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | CELLA/M of an axis | voxel along that axis, Å | MRC2014; M, not N |
 //! | CELLA 0 or absurd on y or z | the voxel along x | micrographs of EPU have CELLA.Z = 0 |
+//! | mode 0 with IMOD's stamp and flag 16 | two pixels a byte, the first low; NX counts bytes | SerialEM, IMOD |
 //! | FEI1, FEI2 extended header: pixel size in m at byte 156, file's byte order | pixel size, Å, if CELLA says nothing | FEI "MRC2014 extended header" |
 //! | ORIGIN, or NSTART · voxel if ORIGIN is 0 | origin, Å | MRC2014 |
 //! | MAPC, MAPR, MAPS | data are put in the order x fastest, y, z slowest | CCP4 maps |

@@ -10,6 +10,8 @@ pub const HEADER_BYTES: usize = 1024;
 const MAX_EDGE: i32 = 1 << 24;
 /// Modes of the standard, with those we refuse later by name.
 const MODES: [i32; 8] = [0, 1, 2, 3, 4, 6, 12, 101];
+/// The stamp beside which IMOD's flags mean something.
+const IMOD: i32 = 1_146_047_817;
 /// Version written.
 const VERSION: i32 = 20141;
 
@@ -124,11 +126,13 @@ impl Words<'_> {
                 return Err(self.error(word, name, size[word], "1 to 16777216; is this an MRC file?"));
             }
         }
-        Ok(size.map(|n| n as usize))
+        let [columns, rows, sections] = size.map(|n| n as usize);
+        Ok([if self.bytes_are_pairs() { 2 * columns } else { columns }, rows, sections])
     }
 
     fn sample(&self) -> Result<SampleType, FormatError> {
         match self.int(MODE) {
+            0 if self.bytes_are_pairs() => Ok(SampleType::Uint4),
             0 if self.bytes_are_unsigned() => Ok(SampleType::Uint8),
             0 => Ok(SampleType::Int8),
             1 => Ok(SampleType::Int16),
@@ -146,12 +150,17 @@ impl Words<'_> {
         }
     }
 
+    /// Whether IMOD or SerialEM marked the bytes of mode 0 as holding two pixels each; NX counts the bytes then.
+    fn bytes_are_pairs(&self) -> bool {
+        const PAIRS: i32 = 16;
+        self.int(MODE) == 0 && self.int(IMOD_STAMP) == IMOD && self.int(IMOD_FLAGS) & PAIRS != 0
+    }
+
     /// Mode 0 is signed (MRC2014, RELION ≥ 3.1), but for files that IMOD marked as unsigned and those whose stated
     /// maximum no signed byte reaches.
     fn bytes_are_unsigned(&self) -> bool {
-        const STAMP: i32 = 1_146_047_817;
         const SIGNED: i32 = 1;
-        if self.int(IMOD_STAMP) == STAMP {
+        if self.int(IMOD_STAMP) == IMOD {
             return self.int(IMOD_FLAGS) & SIGNED == 0;
         }
         let [min, max, _] = self.floats(STATISTICS);
@@ -202,6 +211,18 @@ pub fn looks_plausible(head: &[u8]) -> bool {
     })
 }
 
+/// The program that unpacks a file that begins like this, if it is packed.
+pub fn unpacker(head: &[u8]) -> Option<&'static str> {
+    match head {
+        [0x1f, 0x8b, 8, ..] => Some("gunzip"),
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some("bunzip2"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("unzstd"),
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => Some("unxz"),
+        [b'P', b'K', 3, 4, ..] => Some("unzip"),
+        _ => None,
+    }
+}
+
 /// The machine stamp decides if the header makes sense that way, else the other order if that does.
 fn byte_order(bytes: &[u8; HEADER_BYTES], path: &Path) -> ByteOrder {
     let stamped = if bytes[4 * MACHINE_STAMP] == 0x11 { ByteOrder::Big } else { ByteOrder::Little };
@@ -218,6 +239,10 @@ impl MrcHeader {
     pub fn parse(bytes: &[u8; HEADER_BYTES], path: &Path) -> Result<Self, FormatError> {
         let order = byte_order(bytes, path);
         let words = Words { bytes, order, path };
+        if let Some(program) = unpacker(bytes).filter(|_| !words.plausible()) {
+            let expected = format!("an MRC file: unpack it first ({program})");
+            return Err(FormatError::field(path, "beginning", 0, "that of a compressed file", expected));
+        }
         let [min, max, mean] = words.floats(STATISTICS);
         Ok(Self {
             size: words.size()?,

@@ -16,7 +16,9 @@ mod writer;
 mod tests;
 
 pub use header::MrcHeader;
+pub(crate) use header::{HEADER_BYTES, unpacker};
 pub use reader::MrcReader;
+pub(crate) use reader::{decode_rows, decode_rows_to_bytes, pixel_size_a};
 pub use volume::{Volume, read_volume, write_volume, write_volume_to};
 pub use writer::{MrcKind, MrcSpec, MrcWriter};
 

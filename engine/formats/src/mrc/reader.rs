@@ -4,7 +4,7 @@ use super::convert;
 use super::header::{HEADER_BYTES, MrcHeader};
 use crate::error::FormatError;
 use crate::image::{FrameSource, ImageHeader, check_request};
-use crate::samples::{ByteOrder, SampleType, decode};
+use crate::samples::{ByteOrder, SampleType, decode, decode_bytes};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -52,8 +52,12 @@ impl MrcReader {
                 length,
             ));
         }
-        let pixel_size_a = convert::voxel_a(&header).map(|voxel| voxel[0]);
-        let pixel_size_a = pixel_size_a.or_else(|| extended_pixel_size(&file, &header));
+        let extended = |length| {
+            let mut bytes = vec![0; length];
+            file.read_exact_at(&mut bytes, HEADER_BYTES as u64).ok()?;
+            Some(bytes)
+        };
+        let pixel_size_a = pixel_size_a(&header, extended);
         let image = ImageHeader { width, height, frames, sample: header.sample, pixel_size_a };
         Ok(Self { path: path.into(), file, header, image })
     }
@@ -63,15 +67,57 @@ impl MrcReader {
         &self.header
     }
 
+    /// Reads a frame some rows at a time and has `decode` fill these rows of `out`, for as long as it says `true`.
+    fn each_band<T>(
+        &self,
+        frame: usize,
+        out: &mut [T],
+        decode: impl Fn(&[u8], &mut [T]) -> bool,
+    ) -> Result<bool, FormatError> {
+        let mut offset = self.header.data_offset() + frame as u64 * self.header.section_bytes();
+        let row_bytes = self.header.sample.row_bytes(self.image.width);
+        let rows = (CHUNK_BYTES / row_bytes).max(1);
+        let mut raw = vec![0; row_bytes * rows.min(self.image.height)];
+        for band in out.chunks_mut(rows * self.image.width) {
+            let raw = &mut raw[..band.len() / self.image.width * row_bytes];
+            self.read_exact(raw, offset)?;
+            if !decode(raw, band) {
+                return Ok(false);
+            }
+            offset += raw.len() as u64;
+        }
+        Ok(true)
+    }
+
     fn read_exact(&self, bytes: &mut [u8], offset: u64) -> Result<(), FormatError> {
         self.file.read_exact_at(bytes, offset).map_err(|e| FormatError::io(&self.path, "read", e))
     }
 }
 
-fn extended_pixel_size(file: &File, header: &MrcHeader) -> Option<f64> {
-    let mut extended = vec![0; header.extended_bytes.min(convert::EXTENDED_HEAD_BYTES)];
-    file.read_exact_at(&mut extended, HEADER_BYTES as u64).ok()?;
-    convert::fei_pixel_size(header, &extended)
+/// Pixel size in Å: that of the main header, else that of the extended one, whose first bytes `extended` gives.
+pub fn pixel_size_a(header: &MrcHeader, extended: impl FnOnce(usize) -> Option<Vec<u8>>) -> Option<f64> {
+    let stated = convert::voxel_a(header).map(|voxel| voxel[0]);
+    stated.or_else(|| {
+        let head = extended(header.extended_bytes.min(convert::EXTENDED_HEAD_BYTES))?;
+        convert::fei_pixel_size(header, &head)
+    })
+}
+
+/// Converts whole stored rows of a section.
+pub fn decode_rows(header: &MrcHeader, raw: &[u8], out: &mut [f32]) {
+    let width = header.size[0];
+    let row_bytes = header.sample.row_bytes(width);
+    for (pixels, bytes) in out.chunks_exact_mut(width).zip(raw.chunks_exact(row_bytes)) {
+        decode(header.sample, header.order, bytes, pixels);
+    }
+}
+
+/// The same to bytes; `false` if a pixel cannot be one.
+pub fn decode_rows_to_bytes(header: &MrcHeader, raw: &[u8], out: &mut [u8]) -> bool {
+    let width = header.size[0];
+    let row_bytes = header.sample.row_bytes(width);
+    let mut rows = out.chunks_exact_mut(width).zip(raw.chunks_exact(row_bytes));
+    rows.all(|(pixels, bytes)| decode_bytes(header.sample, bytes, pixels))
 }
 
 impl FrameSource for MrcReader {
@@ -85,24 +131,25 @@ impl FrameSource for MrcReader {
 
     fn read_frame_at(&self, frame: usize, out: &mut [f32]) -> Result<(), FormatError> {
         check_request(&self.path, &self.image, frame, out.len())?;
-        let mut offset = self.header.data_offset() + frame as u64 * self.header.section_bytes();
         if self.header.sample == SampleType::Float32 {
+            let offset = self.header.data_offset() + frame as u64 * self.header.section_bytes();
             self.read_exact(bytemuck::cast_slice_mut(out), offset)?;
             to_native(self.header.order, out);
             return Ok(());
         }
-        let row_bytes = self.header.sample.row_bytes(self.image.width);
-        let rows = (CHUNK_BYTES / row_bytes).max(1);
-        let mut raw = vec![0; row_bytes * rows.min(self.image.height)];
-        for band in out.chunks_mut(rows * self.image.width) {
-            let raw = &mut raw[..band.len() / self.image.width * row_bytes];
-            self.read_exact(raw, offset)?;
-            for (pixels, bytes) in band.chunks_exact_mut(self.image.width).zip(raw.chunks_exact(row_bytes)) {
-                decode(self.header.sample, self.header.order, bytes, pixels);
-            }
-            offset += raw.len() as u64;
+        let decoded = self.each_band(frame, out, |raw, band| {
+            decode_rows(&self.header, raw, band);
+            true
+        });
+        decoded.map(|_| ())
+    }
+
+    fn read_bytes_at(&self, frame: usize, out: &mut [u8]) -> Result<bool, FormatError> {
+        check_request(&self.path, &self.image, frame, out.len())?;
+        if self.header.sample.bits() > 8 {
+            return Ok(false);
         }
-        Ok(())
+        self.each_band(frame, out, |raw, band| decode_rows_to_bytes(&self.header, raw, band))
     }
 }
 

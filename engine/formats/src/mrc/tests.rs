@@ -103,6 +103,34 @@ fn four_bit_rows_start_at_a_byte() {
 }
 
 #[test]
+fn bytes_that_serial_em_marks_hold_two_pixels() {
+    let mut bytes = stack_bytes(MrcSpec::images(2, 2, 1.0).sample(SampleType::Int8), &[vec![0.0; 4]]);
+    bytes.truncate(HEADER_BYTES);
+    bytes.extend([0x21, 0x43, 0x65, 0x87]);
+    put(&mut bytes, 39, 16, false);
+    assert_eq!(open_image(on_disk(&bytes).path()).unwrap().header().width, 2, "no stamp");
+    put(&mut bytes, 38, 1_146_047_817, false);
+    let file = on_disk(&bytes);
+    let source = open_image(file.path()).unwrap();
+    let header = source.header();
+    assert_eq!((header.width, header.sample, header.pixel_size_a), (4, SampleType::Uint4, Some(1.0)));
+    assert_eq!(read_all(file.path()).unwrap(), [[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]]);
+}
+
+#[test]
+fn compressed_maps_are_known_for_what_they_are() {
+    for (magic, program) in
+        [(&[0x1f, 0x8b, 8, 0][..], "gunzip"), (b"BZh9", "bunzip2"), (b"PK\x03\x04", "unzip")]
+    {
+        let bytes = [magic, &[0xa5; 2000]].concat();
+        let error = read_volume(on_disk(&bytes).path()).unwrap_err().to_string();
+        assert!(error.contains("compressed") && error.contains(program), "{error}");
+    }
+    let error = open_image(on_disk(&[&[0x1f, 0x8b, 8, 0][..], &[0xa5; 2000]].concat()).path()).err().unwrap();
+    assert!(error.to_string().contains("unpack it first (gunzip)"), "{error}");
+}
+
+#[test]
 fn bytes_are_signed_unless_the_file_says_otherwise() {
     let mut bytes = stack_bytes(MrcSpec::images(2, 1, 1.0).sample(SampleType::Int8), &[vec![-1.0, 1.0]]);
     assert_eq!(read_all(on_disk(&bytes).path()).unwrap(), [[-1.0, 1.0]]);

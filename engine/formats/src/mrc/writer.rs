@@ -74,13 +74,16 @@ impl<W: Write + Seek> MrcWriter<W> {
     /// # Errors
     /// A file that cannot be written, or a sample type MRC cannot hold.
     pub fn new(mut out: W, path: &Path, spec: MrcSpec) -> Result<Self, FormatError> {
-        if matches!(spec.sample, SampleType::Uint8 | SampleType::Uint4) {
+        // rows of four-bit pixels that end within a byte are stored differently by different programs
+        let unclear = spec.sample == SampleType::Uint4 && spec.width % 2 == 1;
+        if spec.sample == SampleType::Uint8 || unclear {
             return Err(FormatError::field(
                 path,
                 "sample type to write",
                 4 * 3,
                 spec.sample.name(),
-                "int8, int16, uint16, float16 or float32 (unsigned bytes have no mode in MRC2014: use uint16)",
+                "int8, int16, uint16, float16, float32 or, with an even width, uint4 (unsigned bytes have no mode in \
+                 MRC2014: use uint16)",
             ));
         }
         out.write_all(&[0; HEADER_BYTES]).map_err(|e| FormatError::io(path, "write", e))?;

@@ -233,7 +233,7 @@ impl Row<'_, '_> {
             path: self.view.path().into(),
             line: self.line,
             column: self.view.span.columns[column].clone(),
-            found: self.cells[column].into(),
+            found: shorten(self.cells[column]),
             expected: expected.into(),
         }
     }

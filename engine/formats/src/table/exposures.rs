@@ -2,8 +2,9 @@
 
 use super::{ColumnDef, GroupReader, Table, TableError, TableReader, TableWriter, ctf, optics};
 use std::path::Path;
+use vitreous_model::ctf::DefocusSurface;
 use vitreous_model::exposure::{
-    CtfFit, Exposure, ExposureSet, GainFlip, MicrographSource, MotionSummary, MovieSource,
+    CtfFit, EerRendering, Exposure, ExposureSet, GainFlip, MicrographSource, MotionSummary, MovieSource,
 };
 use vitreous_model::outputs::Kind;
 
@@ -23,6 +24,11 @@ const GAIN_ROTATE: ColumnDef =
     ColumnDef::new("gain_rotate", "", "Quarter turns counter-clockwise that bring the gain onto the movie");
 const GAIN_FLIP: ColumnDef =
     ColumnDef::new("gain_flip", "", "Mirror of the gain after its rotation: none, x or y");
+const DEFECTS: ColumnDef = ColumnDef::new("defects_path", "", "Defect map of the camera; empty: none");
+const EER_UPSAMPLING: ColumnDef =
+    ColumnDef::new("eer_upsampling", "", "Pixels of a frame along each edge of a physical one; 0: no EER");
+const EER_GROUPING: ColumnDef =
+    ColumnDef::new("eer_grouping", "", "Camera frames summed into one frame of the movie; 0: no EER");
 
 const MICROGRAPH: ColumnDef = ColumnDef::new("micrograph_path", "", "Micrograph file; empty: none");
 const WIDTH: ColumnDef = ColumnDef::new("micrograph_width_px", "px", "Columns of the micrograph");
@@ -41,6 +47,23 @@ const FIT_RESOLUTION: ColumnDef =
     ColumnDef::new("ctf_fit_resolution_a", "Å", "Resolution to which the CTF fit holds");
 const FIT_SCORE: ColumnDef =
     ColumnDef::new("ctf_score", "", "Cross-correlation of the spectrum with the fit");
+const DEFOCUS_ERROR: ColumnDef =
+    ColumnDef::new("defocus_error_a", "Å", "Standard error of the mean defocus; NaN: not known");
+const ICE_RING: ColumnDef = ColumnDef::new(
+    "ice_ring",
+    "",
+    "Excess of the strongest ring of ice over its surroundings, as a fraction; NaN: not known",
+);
+const DRIFT: ColumnDef =
+    ColumnDef::new("drift_a", "Å", "Drift within the exposure seen in the spectrum; NaN: not known");
+/// How the defocus changes away from the micrograph's middle.
+const SURFACE: [ColumnDef; 5] = [
+    ColumnDef::new("defocus_gradient_x", "Å/Å", "Change of defocus along x"),
+    ColumnDef::new("defocus_gradient_y", "Å/Å", "Change of defocus along y"),
+    ColumnDef::new("defocus_curvature_xx", "Å/Å²", "Change of defocus with x², from the middle"),
+    ColumnDef::new("defocus_curvature_xy", "Å/Å²", "Change of defocus with xy, from the middle"),
+    ColumnDef::new("defocus_curvature_yy", "Å/Å²", "Change of defocus with y², from the middle"),
+];
 
 /// Writes exposures; the kind is `movies` or `micrographs`, whichever the set is offered as.
 ///
@@ -111,6 +134,17 @@ fn exposure_table(set: &ExposureSet) -> Table {
     let fit = |value: fn(&CtfFit) -> f64| rows().map(move |e| e.ctf.as_ref().map_or(f64::NAN, value));
     table.f64(FIT_RESOLUTION, fit(|f| f.fit_resolution_a));
     table.f64(FIT_SCORE, fit(|f| f.score));
+    table.f64(DEFOCUS_ERROR, fit(|f| f.defocus_error_a.unwrap_or(f64::NAN)));
+    table.f64(ICE_RING, fit(|f| f.ice_ring.unwrap_or(f64::NAN)));
+    table.f64(DRIFT, fit(|f| f.drift_a.unwrap_or(f64::NAN)));
+    let surface: [fn(&CtfFit) -> f64; 5] = [
+        |f| f.surface.gradient_x,
+        |f| f.surface.gradient_y,
+        |f| f.surface.curvature_xx_per_a,
+        |f| f.surface.curvature_xy_per_a,
+        |f| f.surface.curvature_yy_per_a,
+    ];
+    SURFACE.into_iter().zip(surface).for_each(|(column, value)| table.f64(column, fit(value)));
     table
 }
 
@@ -127,15 +161,10 @@ fn push_movies<'a>(table: &mut Table, rows: impl Iterator<Item = Option<&'a Movi
     table.f64(PRE_EXPOSURE, number(|m| m.pre_exposure));
     table.text(GAIN, text(|m| &m.gain_path));
     table.u32(GAIN_ROTATE, count(|m| m.gain_rotate));
-    table.text(GAIN_FLIP, rows.clone().map(|m| m.map_or("none", |m| flip_name(m.gain_flip))));
-}
-
-fn flip_name(flip: GainFlip) -> &'static str {
-    match flip {
-        GainFlip::None => "none",
-        GainFlip::X => "x",
-        GainFlip::Y => "y",
-    }
+    table.text(GAIN_FLIP, rows.clone().map(|m| m.map_or("none", |m| m.gain_flip.name())));
+    table.text(DEFECTS, text(|m| &m.defects_path));
+    table.u32(EER_UPSAMPLING, count(|m| m.eer.map_or(0, |eer| eer.upsampling)));
+    table.u32(EER_GROUPING, count(|m| m.eer.map_or(0, |eer| eer.grouping)));
 }
 
 fn read_movies(group: &GroupReader<'_>) -> Result<Vec<Option<MovieSource>>, TableError> {
@@ -143,12 +172,12 @@ fn read_movies(group: &GroupReader<'_>) -> Result<Vec<Option<MovieSource>>, Tabl
     let (frames, width, height) = (group.u32(FRAMES)?, group.u32(MOVIE_WIDTH)?, group.u32(MOVIE_HEIGHT)?);
     let (pixel, dose, before) = (group.f64(MOVIE_PIXEL)?, group.f64(DOSE)?, group.f64(PRE_EXPOSURE)?);
     let rotate = group.u32(GAIN_ROTATE)?;
+    let (defects, renderings) = (read_defects(group)?, read_renderings(group)?);
     let row = |(i, (path, gain_path)): (usize, (String, String))| {
         if path.is_empty() {
             return Ok(None);
         }
-        let gain_flip =
-            [GainFlip::None, GainFlip::X, GainFlip::Y].into_iter().find(|f| flip_name(*f) == flips[i]);
+        let gain_flip = [GainFlip::None, GainFlip::X, GainFlip::Y].into_iter().find(|f| f.name() == flips[i]);
         Ok(Some(MovieSource {
             path,
             frames: frames[i],
@@ -160,9 +189,31 @@ fn read_movies(group: &GroupReader<'_>) -> Result<Vec<Option<MovieSource>>, Tabl
             gain_path,
             gain_rotate: rotate[i],
             gain_flip: gain_flip.ok_or_else(|| group.bad(GAIN_FLIP, i, &flips[i], "none, x or y"))?,
+            defects_path: defects[i].clone(),
+            eer: renderings[i],
         }))
     };
     paths.into_iter().zip(gains).enumerate().map(row).collect()
+}
+
+/// Tables of version 0.1.0 have no such column.
+fn read_defects(group: &GroupReader<'_>) -> Result<Vec<String>, TableError> {
+    if group.has(DEFECTS.name) { group.text(DEFECTS) } else { Ok(vec![String::new(); group.rows()]) }
+}
+
+/// Tables of version 0.1.0 have no such columns.
+fn read_renderings(group: &GroupReader<'_>) -> Result<Vec<Option<EerRendering>>, TableError> {
+    if !group.has(EER_UPSAMPLING.name) {
+        return Ok(vec![None; group.rows()]);
+    }
+    let (upsampling, grouping) = (group.u32(EER_UPSAMPLING)?, group.u32(EER_GROUPING)?);
+    let row = |(i, (upsampling, grouping)): (usize, (u32, u32))| match (upsampling, grouping) {
+        (0, 0) => Ok(None),
+        (1 | 2 | 4, 1..) => Ok(Some(EerRendering { upsampling, grouping })),
+        (1 | 2 | 4, _) => Err(group.bad(EER_GROUPING, i, grouping, "at least 1 for an EER movie")),
+        _ => Err(group.bad(EER_UPSAMPLING, i, upsampling, "1, 2 or 4 for an EER movie, 0 for others")),
+    };
+    upsampling.into_iter().zip(grouping).enumerate().map(row).collect()
 }
 
 fn push_micrographs<'a>(table: &mut Table, rows: impl Iterator<Item = Option<&'a MicrographSource>> + Clone) {
@@ -203,8 +254,39 @@ fn read_motion(group: &GroupReader<'_>) -> Result<Vec<Option<MotionSummary>>, Ta
 
 fn read_fits(group: &GroupReader<'_>) -> Result<Vec<Option<CtfFit>>, TableError> {
     let (resolution, score) = (group.f64(FIT_RESOLUTION)?, group.f64(FIT_SCORE)?);
+    let surfaces = read_surfaces(group)?;
+    let [error, ice, drift] = [DEFOCUS_ERROR, ICE_RING, DRIFT].map(|column| optional(group, column));
+    let (error, ice, drift) = (error?, ice?, drift?);
+    let known = |value: f64| Some(value).filter(|value| !value.is_nan());
     let row = |(i, ctf): (usize, Option<_>)| {
-        ctf.map(|ctf| CtfFit { ctf, fit_resolution_a: resolution[i], score: score[i] })
+        ctf.map(|ctf| CtfFit {
+            surface: surfaces[i],
+            defocus_error_a: known(error[i]),
+            ice_ring: known(ice[i]),
+            drift_a: known(drift[i]),
+            ..CtfFit::new(ctf, resolution[i], score[i])
+        })
     };
     Ok(ctf::read(group)?.into_iter().enumerate().map(row).collect())
+}
+
+/// A column that tables of version 0.1.0 do not have: NaN then.
+fn optional(group: &GroupReader<'_>, column: ColumnDef) -> Result<Vec<f64>, TableError> {
+    if group.has(column.name) { group.f64(column) } else { Ok(vec![f64::NAN; group.rows()]) }
+}
+
+/// Flat where tables of version 0.1.0 have no such columns.
+fn read_surfaces(group: &GroupReader<'_>) -> Result<Vec<DefocusSurface>, TableError> {
+    let columns = SURFACE.map(|column| optional(group, column));
+    let [x, y, xx, xy, yy] = columns;
+    let (x, y, xx, xy, yy) = (x?, y?, xx?, xy?, yy?);
+    let or_flat = |value: f64| if value.is_nan() { 0.0 } else { value };
+    let row = |i: usize| DefocusSurface {
+        gradient_x: or_flat(x[i]),
+        gradient_y: or_flat(y[i]),
+        curvature_xx_per_a: or_flat(xx[i]),
+        curvature_xy_per_a: or_flat(xy[i]),
+        curvature_yy_per_a: or_flat(yy[i]),
+    };
+    Ok((0..group.rows()).map(row).collect())
 }

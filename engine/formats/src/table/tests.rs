@@ -3,7 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 use std::path::Path;
-use vitreous_model::ctf::CtfParams;
+use vitreous_model::ctf::{CtfParams, DefocusSurface};
 use vitreous_model::exposure::*;
 use vitreous_model::half_set::HalfSet;
 use vitreous_model::outputs::Kind;
@@ -48,6 +48,8 @@ fn movie() -> impl Strategy<Value = MovieSource> {
             gain_path,
             gain_rotate,
             gain_flip: [GainFlip::None, GainFlip::X, GainFlip::Y][flip],
+            defects_path: if flip == 1 { "defects é.txt".into() } else { String::new() },
+            eer: (flip == 2).then_some(EerRendering { upsampling: 2, grouping: 1 + gain_rotate }),
         },
     )
 }
@@ -63,7 +65,13 @@ fn exposure() -> impl Strategy<Value = Exposure> {
     });
     let motion =
         (0.0..90.0f64).prop_map(|early_a| MotionSummary { total_a: early_a + 1.0, early_a, late_a: 1.0 });
-    let fit = (ctf(), 2.0..9.0f64).prop_map(|(ctf, r)| CtfFit { ctf, fit_resolution_a: r, score: 1.0 / r });
+    let fit = (ctf(), 2.0..9.0f64).prop_map(|(ctf, r)| CtfFit {
+        surface: DefocusSurface { gradient_x: 0.1 / r, curvature_xy_per_a: 1e-6 * r, ..Default::default() },
+        defocus_error_a: Some(10.0 * r),
+        ice_ring: (r > 5.0).then_some(0.1),
+        drift_a: Some(0.0),
+        ..CtfFit::new(ctf, r, 1.0 / r)
+    });
     use proptest::option::of;
     ("[a-z]{1,40}", 1u32..3, of(movie()), of(micrograph), of(motion), of(fit)).prop_map(
         |(name, optics_group, movie, micrograph, motion, ctf)| Exposure {
@@ -123,7 +131,12 @@ proptest! {
     fn particles_and_picks_round_trip(list in prop::collection::vec(particle(), 0..90)) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("p.h5");
-        let picks = PickSet { diameter_a: 150.0, picks: list.iter().filter_map(|p| p.pick.clone()).collect() };
+        let picks: Vec<Pick> = list.iter().filter_map(|p| p.pick.clone()).collect();
+        let fit = |i: usize| TemplateMatch { template: i as u32, angle_deg: 7.5 * i as f64 };
+        let matches = if list.len() % 2 == 0 { Vec::new() } else { (0..picks.len()).map(fit).collect() };
+        let around = |i: usize| Surroundings { local_sd: 0.1 * i as f64, local_mean: -2.5 * i as f64 };
+        let surroundings = if list.len() % 3 == 0 { Vec::new() } else { (0..picks.len()).map(around).collect() };
+        let picks = PickSet { diameter_a: 150.0, picks, matches, surroundings };
         picks::write(&path, &picks).unwrap();
         prop_assert!(same(&picks::read(&path).unwrap(), &picks));
         let set = ParticleSet { optics: optics(), box_px: 128, pixel_size_a: 1.06, particles: list };

@@ -15,11 +15,13 @@ pub enum Compression {
     Deflate,
     /// Byte runs.
     PackBits,
+    /// Zstandard.
+    Zstd,
 }
 
 /// The numbers of the tag 259 that are read.
-pub const CODES: &str =
-    "1 (none), 5 (LZW), 8 or 32946 (deflate) or 32773 (PackBits); write the file again with one of these";
+pub const CODES: &str = "1 (none), 5 (LZW), 8 or 32946 (deflate), 32773 (PackBits), or 50000 or 34926 (zstd); write the file again with one of \
+     these";
 
 impl Compression {
     /// From the number of the tag 259.
@@ -29,6 +31,7 @@ impl Compression {
             5 => Some(Self::Lzw),
             8 | 32946 => Some(Self::Deflate),
             32773 => Some(Self::PackBits),
+            50000 | 34926 => Some(Self::Zstd),
             _ => None,
         }
     }
@@ -40,17 +43,20 @@ impl Compression {
             Self::Lzw => 5,
             Self::Deflate => 8,
             Self::PackBits => 32773,
+            Self::Zstd => 50000,
         }
     }
 
     /// More bytes than this times its own length no stream can give: a longer claim is refused before anything is
-    /// allocated. LZW: a 12-bit code gives up to 3839 bytes; deflate: 1032 (zlib's technical notes); PackBits: 128 for 2.
+    /// allocated. LZW: a 12-bit code gives up to 3839 bytes; deflate: 1032 (zlib's technical notes); PackBits: 128 for 2;
+    /// zstd: a block of 128 KiB from four bytes (RFC 8878).
     pub fn largest_ratio(self) -> u64 {
         match self {
             Self::None => 1,
             Self::Lzw => 2560,
             Self::Deflate => 1032,
             Self::PackBits => 64,
+            Self::Zstd => 1 << 15,
         }
     }
 }
@@ -70,6 +76,7 @@ pub enum Predictor {
 #[derive(Default)]
 pub struct Decompressor {
     lzw: Option<weezl::decode::Decoder>,
+    zstd: Option<zstd::bulk::Decompressor<'static>>,
     plane: Vec<u8>,
 }
 
@@ -88,6 +95,7 @@ impl Decompressor {
             Compression::Lzw => self.lzw(packed, out)?,
             Compression::Deflate => deflate(packed, out)?,
             Compression::PackBits => pack_bits(packed, out),
+            Compression::Zstd => self.zstd(packed, out)?,
         };
         if got < out.len() {
             return Err(format!("it gives {got} bytes, expected {}", out.len()));
@@ -111,6 +119,14 @@ impl Decompressor {
             }
         }
         Ok(written)
+    }
+
+    fn zstd(&mut self, packed: &[u8], out: &mut [u8]) -> Result<usize, String> {
+        let decoder = match &mut self.zstd {
+            Some(decoder) => decoder,
+            empty => empty.insert(zstd::bulk::Decompressor::new().map_err(|e| format!("zstd: {e}"))?),
+        };
+        decoder.decompress_to_buffer(packed, out).map_err(|e| format!("zstd: {e}"))
     }
 
     /// Turns differences back into values, row by row; `rows` is a whole number of rows of `row_bytes`.
@@ -213,6 +229,7 @@ pub fn compress(how: Compression, bytes: Vec<u8>) -> std::io::Result<Vec<u8>> {
             std::io::Write::write_all(&mut encoder, &bytes)?;
             encoder.finish()
         }
+        Compression::Zstd => zstd::bulk::compress(&bytes, zstd::DEFAULT_COMPRESSION_LEVEL),
         Compression::PackBits => Err(std::io::Error::other("PackBits is read, not written")),
     }
 }
@@ -254,7 +271,13 @@ mod tests {
 
     #[test]
     fn streams_that_end_early_say_so() {
-        for how in [Compression::None, Compression::Lzw, Compression::Deflate, Compression::PackBits] {
+        for how in [
+            Compression::None,
+            Compression::Lzw,
+            Compression::Deflate,
+            Compression::PackBits,
+            Compression::Zstd,
+        ] {
             let packed = compress(how, vec![7; 100]).unwrap_or_else(|_| vec![0x9d, 7]);
             let mut decompressor = Decompressor::default();
             assert!(decompressor.decompress(how, &packed, &mut [0; 100]).is_ok(), "{how:?}");

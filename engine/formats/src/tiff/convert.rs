@@ -13,8 +13,8 @@ const ANGSTROM_PER_INCH: f64 = 2.54e8;
 const ANGSTROM_PER_CM: f64 = 1e8;
 /// Pixel sizes outside are not believed (72 dots per inch are 3.5e6 Å), Å.
 const PIXEL_RANGE_A: std::ops::RangeInclusive<f64> = 0.01..=1000.0;
-/// Stored width and height of frames whose bytes hold two pixels: K3 and K2 super-resolution, upright and turned.
-const PACKED_SIZES: [(usize, usize); 4] = [(5760, 8184), (4092, 11520), (3838, 7420), (3710, 7676)];
+/// Stored edges, in either order, of frames whose bytes hold two pixels: K3 and K2 super-resolution, upright and turned.
+const PACKED_SIZES: [[usize; 2]; 4] = [[5760, 8184], [4092, 11520], [3838, 7420], [3710, 7676]];
 
 /// Resolution unit of the tag 296.
 pub const UNIT_INCH: u64 = 2;
@@ -41,10 +41,16 @@ pub fn resolution_per_cm(pixel_size_a: f64) -> (u32, u32) {
 
 /// Width and sample type that are meant by a stored width, height and type.
 pub fn unpacked(width: usize, height: usize, sample: SampleType) -> (usize, SampleType) {
-    if sample == SampleType::Uint8 && PACKED_SIZES.contains(&(width, height)) {
+    let is_packed = PACKED_SIZES.iter().any(|&[a, b]| [width, height] == [a, b] || [width, height] == [b, a]);
+    if sample == SampleType::Uint8 && is_packed {
         return (2 * width, SampleType::Uint4);
     }
     (width, sample)
+}
+
+/// Pixels along a row of a strip or tile whose stored width is `stored`.
+pub fn unpacked_edge(stored: usize, sample: SampleType) -> usize {
+    if sample == SampleType::Uint4 { 2 * stored } else { stored }
 }
 
 #[cfg(test)]
@@ -68,6 +74,8 @@ mod tests {
     #[test]
     fn packed_frames_are_known_by_their_size() {
         assert_eq!(unpacked(3838, 7420, SampleType::Uint8), (7676, SampleType::Uint4));
+        assert_eq!(unpacked(8184, 5760, SampleType::Uint8), (16368, SampleType::Uint4));
+        assert_eq!(unpacked(5760, 4092, SampleType::Uint8), (5760, SampleType::Uint8));
         assert_eq!(unpacked(3838, 3710, SampleType::Uint8), (3838, SampleType::Uint8));
         assert_eq!(unpacked(3838, 7420, SampleType::Uint16), (3838, SampleType::Uint16));
     }

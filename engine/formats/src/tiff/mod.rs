@@ -1,16 +1,17 @@
-//! TIFF movies and images: one frame a page, grey, 8 or 16 bit integers or floats; classic and BigTIFF.
+//! TIFF movies and images: one frame a page, grey, 8 or 16 bit integers (or two of 4 bits a byte) or floats; classic and
+//! BigTIFF.
 //!
 //! Directories are parsed here, linearly and safe against loops (a movie may have tens of thousands); strips and tiles
 //! are decoded each on its own, on the calling thread or on the rayon pool. LZW goes through weezl, deflate through
-//! flate2. The first row of a TIFF is the top of the picture, the first of an MRC file the bottom: rows are flipped on
-//! reading and writing (`convert.rs`).
+//! flate2, zstd through libzstd. The first row of a TIFF is the top of the picture, the first of an MRC file the bottom:
+//! rows are flipped on reading and writing (`convert.rs`).
 //!
 //! Layout: Adobe, "TIFF Revision 6.0" (1992), and its Technical Notes for deflate and the floating-point predictor;
 //! BigTIFF as in libtiff.
 
 mod compression;
 mod convert;
-mod directory;
+pub(crate) mod directory;
 mod page;
 mod reader;
 mod writer;

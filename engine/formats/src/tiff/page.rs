@@ -26,6 +26,8 @@ const SAMPLE_FORMAT: u16 = 339;
 
 /// Edges beyond are absurd; no camera has them.
 const MAX_EDGE: u64 = 1 << 24;
+/// A tile may be larger than its image, but not beyond this, pixels: an empty one costs memory, too.
+const SURELY_FITTING: usize = 1 << 24;
 
 /// What a page is, without the tables of its strips.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,7 +77,10 @@ impl Page {
         tags.check_one_sample()?;
         let (width, sample) = convert::unpacked(stored_width, height, tags.sample()?);
         let (chunk_width, chunk_height, tiled) = match directory.entry(TILE_WIDTH) {
-            Some(_) => (tags.edge(TILE_WIDTH, "TileWidth")?, tags.edge(TILE_HEIGHT, "TileLength")?, true),
+            Some(_) => {
+                let (tile_width, tile_height) = tags.tile(width * height)?;
+                (convert::unpacked_edge(tile_width, sample), tile_height, true)
+            }
             None => (width, tags.rows_per_strip(height)?, false),
         };
         let resolution = file.rational(directory, X_RESOLUTION);
@@ -136,7 +141,9 @@ impl Page {
             _ => tags.table(bytes_tag, "byte counts of strips or tiles", expected)?,
         };
         let extents: Extents = offsets.into_iter().zip(bytes).collect();
+        let mut total = 0u64;
         for (chunk, &(offset, bytes)) in extents.iter().enumerate() {
+            total = total.saturating_add(bytes);
             file.check_extent(offset, bytes, || format!("page {}, strip or tile {chunk}", self.index))?;
             let unpacked = self.chunk_bytes(chunk / self.across());
             if bytes.saturating_mul(self.compression.largest_ratio()) < unpacked {
@@ -145,6 +152,8 @@ impl Page {
                 return Err(FormatError::Corrupt { path, page, chunk, offset, why });
             }
         }
+        // strips may overlap in a file made to harm: a page is never longer than the file
+        file.check_extent(0, total, || format!("page {} (all its strips or tiles)", self.index))?;
         Ok(extents)
     }
 
@@ -177,6 +186,16 @@ impl Tags<'_> {
             Some(edge) => Err(self.error(tag, name, edge, "1 to 16777216")),
             None => Err(self.error(tag, name, "missing", "a number of pixels")),
         }
+    }
+
+    /// Stored width and height of a tile of an image of `pixels` pixels.
+    fn tile(&self, pixels: usize) -> Result<(usize, usize), FormatError> {
+        let (width, height) = (self.edge(TILE_WIDTH, "TileWidth")?, self.edge(TILE_HEIGHT, "TileLength")?);
+        if width * height > pixels.max(SURELY_FITTING) {
+            let found = format!("{width} (by {height} rows)");
+            return Err(self.error(TILE_WIDTH, "TileWidth", found, "a tile no larger than the image"));
+        }
+        Ok((width, height))
     }
 
     fn rows_per_strip(&self, height: usize) -> Result<usize, FormatError> {

@@ -23,7 +23,7 @@ fn on_disk(bytes: &[u8]) -> tempfile::NamedTempFile {
     file
 }
 
-/// All frames, read in the pool; the plain way must agree.
+/// All frames, read in the pool; the plain way, and bytes where they are stored, must agree.
 fn read_all(bytes: &[u8]) -> Result<Vec<Vec<f32>>, FormatError> {
     let file = on_disk(bytes);
     let source = open_image(file.path())?;
@@ -33,6 +33,10 @@ fn read_all(bytes: &[u8]) -> Result<Vec<Vec<f32>>, FormatError> {
         let mut alone = vec![f32::NAN; frame.len()];
         source.read_frame_at(i, &mut alone)?;
         assert_eq!(&alone, frame);
+        let mut bytes = vec![0; frame.len()];
+        let are_bytes = source.header().sample.bits() <= 8 && frame.iter().all(|value| *value >= 0.0);
+        assert_eq!(source.read_bytes_at(i, &mut bytes)?, are_bytes);
+        assert!(!are_bytes || frame.iter().zip(&bytes).all(|(a, b)| *a == f32::from(*b)));
     }
     Ok(frames)
 }
@@ -167,13 +171,81 @@ fn pixels_that_a_file_cannot_hold_are_refused_before_allocation() {
             let needle = [&tag.to_le_bytes()[..], &[4, 0, 1, 0, 0, 0]].concat();
             bytes.windows(8).position(|window| window == needle).unwrap() + 8
         };
-        for tag in [256, 257, 278] {
-            let place = at(&bytes, tag);
-            bytes[place..place + 4].copy_from_slice(&16_000_000u32.to_le_bytes());
+        for (edge, message) in
+            [(32_000u32, "bytes cannot hold the 1024000000 bytes"), (16_000_000, "at most 1073741824 pixels")]
+        {
+            for tag in [256, 257, 278] {
+                let place = at(&bytes, tag);
+                bytes[place..place + 4].copy_from_slice(&edge.to_le_bytes());
+            }
+            let error = read_all(&bytes).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
         }
-        let error = read_all(&bytes).unwrap_err();
-        assert!(matches!(error, FormatError::Corrupt { .. }), "{error}");
     }
+}
+
+/// Bytes 8184 a row and 5760 rows, say, are half bytes of twice as many columns; tiles, too.
+#[test]
+fn frames_of_half_bytes_are_known_by_their_size() {
+    for (stored, height) in [(3710usize, 7676usize), (7420, 3838)] {
+        let bytes: Vec<u8> = (0..stored * height).map(|i| ((i * 7919) >> 3) as u8).collect();
+        let floats: Vec<f32> = bytes.iter().map(|byte| f32::from(*byte)).collect();
+        for tiled in [false, true] {
+            let file = match tiled {
+                false => movie_bytes(spec(stored, height, SampleType::Uint8), std::slice::from_ref(&floats)),
+                true => one_row_of_tiles(stored, height, &bytes),
+            };
+            let file = on_disk(&file);
+            let source = open_image(file.path()).unwrap();
+            let header = source.header();
+            assert_eq!((header.width, header.height, header.sample), (2 * stored, height, SampleType::Uint4));
+            let (mut out, mut small) = (vec![-1.0; header.frame_len()], vec![99; header.frame_len()]);
+            source.read_frame_in_pool(0, &mut out).unwrap();
+            assert!(source.read_bytes_at(0, &mut small).unwrap());
+            let expected = bytes.iter().flat_map(|byte| [byte & 15, byte >> 4]);
+            assert!(small.iter().copied().eq(expected), "{stored} × {height}, tiled: {tiled}");
+            assert!(out.iter().zip(&small).all(|(a, b)| *a == f32::from(*b)));
+        }
+    }
+}
+
+/// A little-endian TIFF of bytes, not compressed, in two tiles side by side, of which the second is padded; the rows of
+/// `bytes` from the bottom.
+fn one_row_of_tiles(width: usize, height: usize, bytes: &[u8]) -> Vec<u8> {
+    let (tile_width, tile_height) = (width.div_ceil(32) * 16, height.next_multiple_of(16));
+    let tile_bytes = tile_width * tile_height;
+    let data = 8 + 2 + 9 * 12 + 4 + 16;
+    let tags: [(u16, u32, u32); 9] = [
+        (256, 1, width as u32),
+        (257, 1, height as u32),
+        (258, 1, 8),
+        (259, 1, 1),
+        (277, 1, 1),
+        (322, 1, tile_width as u32),
+        (323, 1, tile_height as u32),
+        (324, 2, data - 16),
+        (325, 2, data - 8),
+    ];
+    let mut file = b"II*\0\x08\0\0\0\x09\0".to_vec();
+    for (tag, count, value) in tags {
+        file.extend(tag.to_le_bytes());
+        file.extend([4, 0]);
+        file.extend([count, value].iter().flat_map(|n| n.to_le_bytes()));
+    }
+    file.extend([0; 4]);
+    file.extend(
+        [data, data + tile_bytes as u32, tile_bytes as u32, tile_bytes as u32]
+            .iter()
+            .flat_map(|n| n.to_le_bytes()),
+    );
+    for left in [0, tile_width] {
+        for row in 0..tile_height {
+            let from_bottom = (height - 1).saturating_sub(row) * width;
+            let stored = &bytes[from_bottom..from_bottom + width];
+            file.extend((left..left + tile_width).map(|x| stored.get(x).copied().unwrap_or(0)));
+        }
+    }
+    file
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Curves, points and bars on two axes.
 
 use super::canvas::{Anchor, Canvas, coordinate, text_width_em};
-use crate::number::{Tick, linear_ticks, nice_range, opened, resolution_ticks, short};
+use crate::number::{Tick, linear_ticks, nice_range, opened, resolution_ticks, short, time_ticks};
 use vitreous_model::report::{Axis, Series, SeriesStyle};
 
 /// Size of the drawing in user units; text is about 12.5 of them, readable when a phone shows the whole width.
@@ -132,7 +132,7 @@ fn ranges(plot: &Plot<'_>) -> ([f64; 2], [f64; 2]) {
     }
     let points_only = plot.series.iter().all(|s| s.style == SeriesStyle::Points);
     let x = plot.x.range.unwrap_or_else(|| {
-        if points_only || plot.equal_axes {
+        if (points_only || plot.equal_axes) && !plot.x.is_time {
             return nice_range(x.0, x.1, X_PARTS);
         }
         let (low, high) = opened(x.0, x.1);
@@ -161,6 +161,8 @@ fn axis_title(label: &str, unit: &str) -> String {
 fn draw_axes(canvas: &mut Canvas, plot: &Plot<'_>, frame: &Frame) {
     let x_ticks: Vec<Tick> = if plot.x_is_resolution {
         resolution_ticks(frame.x, RESOLUTION_GAP * (frame.x[1] - frame.x[0]) / frame.width)
+    } else if plot.x.is_time {
+        fitting(time_ticks(frame.x, X_PARTS), frame.width)
     } else {
         fitting(linear_ticks(frame.x, X_PARTS), frame.width)
     };

@@ -1,7 +1,7 @@
 //! One movie, from its frames to its micrographs: the order of the steps.
 
 use super::band::Band;
-use super::compose::{Micrographs, compose};
+use super::compose::{Micrographs, compose, sum_size};
 use super::correlation::Pair;
 use super::decimate::USABLE;
 use super::dose_weights::DoseWeights;
@@ -49,6 +49,8 @@ pub struct Settings {
     pub binning: f64,
     /// Threshold for bad pixels, standard deviations.
     pub hot_pixel_sd: f64,
+    /// Whether the sum of the odd frames is wanted by itself.
+    pub odd_even: bool,
 }
 
 impl Settings {
@@ -103,9 +105,16 @@ pub fn correct(movie: &Movie, settings: &Settings) -> Result<Corrected, MovieErr
         }
         None => DoseWeights::plain(movie.frames),
     };
-    let sums = warp(movie, survey.kept.take(), &survey.defects, &field, &weights.by_frame)?;
-    let micrographs = compose(&sums, &weights, settings.pixel_size_a, settings.binning);
-    drop(sums);
+    let mut by_frame = weights.by_frame.clone();
+    if settings.odd_even {
+        // frames count from 1
+        by_frame.push(
+            (0..movie.frames).map(|f| f64::from(u8::from((movie.first + f).is_multiple_of(2)))).collect(),
+        );
+    }
+    let size = sum_size(movie.width(), movie.height(), settings.binning);
+    let sums = warp(movie, survey.kept.take(), &survey.defects, &field, &by_frame, size)?;
+    let micrographs = compose(sums, &weights, settings.pixel_size_a, settings.binning);
     let shape = (movie.height(), movie.width());
     Ok(Corrected {
         micrographs,
@@ -119,7 +128,7 @@ pub fn correct(movie: &Movie, settings: &Settings) -> Result<Corrected, MovieErr
     })
 }
 
-/// Displacements from the small frames, which are given up on the way.
+/// Displacements from the small frames, which are given up.
 fn find_motion(
     movie: &Movie,
     settings: &Settings,
@@ -138,21 +147,28 @@ fn find_motion(
         reach: ((0.5 * SEARCH_DOSE / group_dose).round() as usize).min(small.len() / 6),
     };
     let displacements = global::track(&band, &patches::whole(&band, &small), search);
-    let grid = PatchGrid::new(nx, ny, settings.patches[0], settings.patches[1]);
-    let band = Band::new(grid.width, grid.height, (pixel_a / FINE_DETAIL_A).min(USABLE));
-    let stacks = patches::cut(&grid, &band, &small, &displacements);
-    drop(small);
     let times: Vec<f64> =
         (0..displacements.len()).map(|g| group_time(movie, settings, survey.group, g)).collect();
-    let frames = Frames {
-        times: &times,
-        size: [movie.width(), movie.height()].map(|n| n as f64 / survey.binning as f64),
-        displacements: &displacements,
-        b_factor,
-        safe_b_factor,
-        local: settings.patches != [1, 1],
+    let track_on = |patches: [usize; 2]| {
+        let grid = PatchGrid::new(nx, ny, patches[0], patches[1]);
+        let band = Band::new(grid.width, grid.height, (pixel_a / FINE_DETAIL_A).min(USABLE));
+        let stacks = patches::cut(&grid, &band, &small, &displacements);
+        let frames = Frames {
+            times: &times,
+            size: [movie.width(), movie.height()].map(|n| n as f64 / survey.binning as f64),
+            displacements: &displacements,
+            b_factor,
+            safe_b_factor,
+            local: patches != [1, 1],
+        };
+        (local::track(&grid, &band, &stacks, &frames), grid)
     };
-    (local::track(&grid, &band, &stacks, &frames), grid)
+    let (mut motion, grid) = track_on(settings.patches);
+    if settings.patches != [1, 1] && motion.gain == 0.0 {
+        // without local motion one window over the whole frame knows more than many small ones, which fade at their edges
+        motion.whole = track_on([1, 1]).0.whole;
+    }
+    (motion, grid)
 }
 
 /// Time in the middle of a group of frames.

@@ -41,17 +41,18 @@ impl Workspace {
         self.moved.iter_mut().filter(|s| s.re.len() != band.len()).for_each(|s| *s = empty());
         let sum = self.sum.insert(empty());
         for ((spectrum, moved), displacement) in stack.iter().zip(&mut self.moved).zip(displacements) {
-            let phase = |omega: &f32, d: f64| (f64::from(*omega) * d).sin_cos();
             self.column_re.clear();
             self.column_im.clear();
-            for omega in &band.omega_x {
-                let (sin, cos) = phase(omega, displacement[0]);
+            let first = band.omega_x.get(1).map_or(0.0, |omega| f64::from(*omega));
+            for (cos, sin) in turns(0.0, first * displacement[0]).take(band.omega_x.len()) {
                 self.column_re.push(cos as f32);
                 self.column_im.push(sin as f32);
             }
             let column = Row { re: &self.column_re, im: &self.column_im };
-            for (row, omega) in band.omega_y.iter().enumerate() {
-                let (sin, cos) = phase(omega, displacement[1]);
+            let middle = f64::from(band.omega_y[band.ky_max]) * displacement[1];
+            let step = f64::from(band.omega_y[band.ky_max + 1]) * displacement[1] - middle;
+            let along_y = turns(-(band.ky_max as f64) * step, step);
+            for (row, (cos, sin)) in along_y.take(band.rows()).enumerate() {
                 let range = row * band.stride..(row + 1) * band.stride;
                 shift_row(
                     Row { re: &spectrum.re[range.clone()], im: &spectrum.im[range.clone()] },
@@ -100,6 +101,14 @@ fn measure_one(band: &Band, weights: &[f32], sum: &Spectrum, spectrum: &Spectrum
     out
 }
 
+/// Cosine and sine of `first`, `first + step`, …, by rotation (some hundred of them are exact to 1e-13).
+fn turns(first: f64, step: f64) -> impl Iterator<Item = (f64, f64)> {
+    let ((sin, cos), (sin_step, cos_step)) = (first.sin_cos(), step.sin_cos());
+    std::iter::successors(Some((cos, sin)), move |(cos, sin)| {
+        Some((cos * cos_step - sin * sin_step, sin * cos_step + cos * sin_step))
+    })
+}
+
 /// Power by ring of a stack of aligned spectra: what the spectrum of signal and noise is estimated from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RingPower {
@@ -122,11 +131,15 @@ impl RingPower {
 
     /// Adds a stack; `ring` as from [`Band::rings`].
     pub fn add_stack(&mut self, workspace: &Workspace, ring: &[u16]) {
-        let (moved, sum) = workspace.aligned();
-        accumulate(&mut self.of_sum, sum, ring);
-        for spectrum in moved {
+        self.add_sum(workspace, ring);
+        for spectrum in workspace.aligned().0 {
             accumulate(&mut self.of_frames, spectrum, ring);
         }
+    }
+
+    /// Adds what depends on how the stack is aligned: all but [`RingPower::of_frames`].
+    pub fn add_sum(&mut self, workspace: &Workspace, ring: &[u16]) {
+        accumulate(&mut self.of_sum, workspace.aligned().1, ring);
         for ring in ring {
             if let Some(count) = self.count.get_mut(usize::from(*ring)) {
                 *count += 1.0;

@@ -54,56 +54,37 @@ impl Decimator {
     pub fn apply(&self, width: usize, height: usize, mut fill: impl FnMut(usize, &mut [f32])) -> Array2<f32> {
         let (rows, columns) = self.shape(width, height);
         let mut out = Array2::zeros((rows, columns));
-        let last = self.first + self.taps.len() as isize - 1;
-        // the filter reaches into so many rows of blocks at once
-        let ring = self.taps.len().div_ceil(self.block) + 1;
-        let mut partial = vec![vec![0.0f32; width]; ring];
+        let count = self.taps.len();
+        let last = self.first + count as isize - 1;
+        // the last rows of the image, as many as the filter is high
+        let mut recent = vec![0.0f32; count * width];
+        let mut starts = vec![0; count];
         let before = self.first.min(0).unsigned_abs();
         let after = (last.max(0) as usize).max(self.block);
         let mut padded = vec![0.0f32; before + width + after];
-        let mut line = vec![0.0f32; width];
         let mut finished = 0;
         for y in 0..height {
-            fill(y, &mut line);
-            // an outermost row stands for those beyond it as well
-            let span = |row: usize| (row * self.block) as isize + self.first;
-            for row in finished..rows.min(finished + ring) {
-                let weight = self.weight_of_row(y, height, span(row));
-                if weight != 0.0 {
-                    simd::add_scaled(&mut partial[row % ring], weight, &line);
-                }
-            }
+            fill(y, &mut recent[y % count * width..][..width]);
             while finished < rows
                 && (y as isize >= (finished * self.block) as isize + last || y + 1 == height)
             {
-                let row = &mut partial[finished % ring];
-                padded[before..before + width].copy_from_slice(row);
-                padded[..before].fill(row[0]);
-                padded[before + width..].fill(row[width - 1]);
+                for (tap, start) in starts.iter_mut().enumerate() {
+                    // an outermost row stands for those beyond it as well
+                    let at = (finished * self.block) as isize + self.first + tap as isize;
+                    *start = at.clamp(0, height as isize - 1) as usize % count * width;
+                }
+                simd::combine_rows(&recent, &starts, &self.taps, &mut padded[before..before + width]);
+                let (left, right) = (padded[before], padded[before + width - 1]);
+                padded[..before].fill(left);
+                padded[before + width..].fill(right);
                 let start = (before as isize + self.first) as usize;
                 let target = out.row_mut(finished);
                 let target = target.into_slice().expect("rows of a new array should be contiguous");
                 simd::decimate_row(&padded[start..], &self.taps, self.block, target);
-                row.fill(0.0);
                 finished += 1;
             }
         }
         out
-    }
-
-    /// Weight of image row `y` in the small row whose taps begin at `start`.
-    fn weight_of_row(&self, y: usize, height: usize, start: isize) -> f32 {
-        let tap =
-            |y: isize| usize::try_from(y - start).ok().and_then(|i| self.taps.get(i)).copied().unwrap_or(0.0);
-        let end = start + self.taps.len() as isize;
-        let mut weight = tap(y as isize);
-        if y == 0 {
-            weight += (start..0).map(tap).sum::<f32>();
-        }
-        if y + 1 == height {
-            weight += (height as isize..end).map(tap).sum::<f32>();
-        }
-        weight
     }
 
     /// Adds to a small image what one pixel of `value` at `(x, y)` of the image adds to it, edges apart.

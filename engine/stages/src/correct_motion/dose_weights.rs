@@ -21,16 +21,17 @@ const SAMPLES: usize = 512;
 pub struct DoseWeights {
     /// `[term][frame]`; the first term is 1 for every frame.
     pub by_frame: Vec<Vec<f64>>,
-    /// `[term][sample]`, evenly spaced from 0 to `highest`.
+    /// `[term][sample]`, evenly spaced from 0 to the corner of the Fourier square.
     by_frequency: Vec<Vec<f64>>,
-    /// Frequency of the last sample, 1/Å.
-    highest: f64,
+    /// The same as `[sample][term]`.
+    table: Vec<f32>,
+    samples_per_frequency: f32,
 }
 
 impl DoseWeights {
     /// No dose weighting: the plain sum.
     pub fn plain(frames: usize) -> Self {
-        Self { by_frame: vec![vec![1.0; frames]], by_frequency: vec![vec![1.0; SAMPLES]], highest: 1.0 }
+        Self::of_first(vec![1.0; frames], vec![1.0; SAMPLES], 1.0).tabulated()
     }
 
     /// Weights for frames that end at the given doses (e/Å², pre-exposure included), up to the corner frequency of
@@ -53,7 +54,7 @@ impl DoseWeights {
         // weights are held times the root of the number of frames
         let tolerance = TOLERANCE * (frames as f64).sqrt();
         let plain: Vec<f64> = (0..SAMPLES).map(|s| weights.column(s).sum() / frames.max(1) as f64).collect();
-        let mut out = Self { by_frame: vec![vec![1.0; frames]], by_frequency: vec![plain], highest };
+        let mut out = Self::of_first(vec![1.0; frames], plain, highest);
         for term in order {
             if out.largest_error(&weights) <= tolerance {
                 break;
@@ -63,7 +64,20 @@ impl DoseWeights {
             out.by_frame.push(by_frame.iter().copied().collect());
             out.by_frequency.push(by_frequency.iter().copied().collect());
         }
-        out
+        out.tabulated()
+    }
+
+    /// The first term alone, without its table. `highest` is the frequency of the last sample, 1/Å.
+    fn of_first(by_frame: Vec<f64>, by_frequency: Vec<f64>, highest: f64) -> Self {
+        let samples_per_frequency = ((SAMPLES - 1) as f64 / highest) as f32;
+        let (by_frame, by_frequency) = (vec![by_frame], vec![by_frequency]);
+        Self { by_frame, by_frequency, table: Vec::new(), samples_per_frequency }
+    }
+
+    fn tabulated(mut self) -> Self {
+        self.table =
+            (0..SAMPLES).flat_map(|sample| self.by_frequency.iter().map(move |v| v[sample] as f32)).collect();
+        self
     }
 
     /// Terms, the plain sum included.
@@ -71,10 +85,13 @@ impl DoseWeights {
         self.by_frame.len()
     }
 
-    /// The factor of a term as a function of the frequency.
-    pub fn curve(&self, term: usize) -> Curve {
-        let values = self.by_frequency[term].iter().map(|v| *v as f32).collect();
-        Curve { values, samples_per_frequency: ((SAMPLES - 1) as f64 / self.highest) as f32 }
+    /// The factor of every term at a frequency (1/Å), held beyond the table.
+    pub fn factors(&self, frequency: f32) -> impl Iterator<Item = f32> {
+        let position = (frequency * self.samples_per_frequency).clamp(0.0, (SAMPLES - 1) as f32);
+        let left = (position as usize).min(SAMPLES - 2);
+        let part = position - left as f32;
+        let (a, b) = self.table[left * self.terms()..(left + 2) * self.terms()].split_at(self.terms());
+        a.iter().zip(b).map(move |(a, b)| a + part * (b - a))
     }
 
     fn largest_error(&self, weights: &DMatrix<f64>) -> f64 {
@@ -87,23 +104,6 @@ impl DoseWeights {
             }
         }
         largest
-    }
-}
-
-/// A tabulated function of the frequency.
-#[derive(Debug, Clone)]
-pub struct Curve {
-    values: Vec<f32>,
-    samples_per_frequency: f32,
-}
-
-impl Curve {
-    /// Its value at a frequency in 1/Å, held beyond the table.
-    pub fn at(&self, frequency: f32) -> f32 {
-        let position = (frequency * self.samples_per_frequency).clamp(0.0, (SAMPLES - 1) as f32);
-        let left = (position as usize).min(SAMPLES - 2);
-        let (a, b) = (self.values[left], self.values[left + 1]);
-        a + (position - left as f32) * (b - a)
     }
 }
 
@@ -172,8 +172,7 @@ mod tests {
             let weights = DoseWeights::new(&doses, 0.9, 0.8);
             assert!(weights.terms() <= most, "{frames}: {} terms", weights.terms());
             for u in [0.0, 0.003, 0.02, 0.0715, 0.2, 0.33, 0.55, 0.78] {
-                let factors: Vec<f32> =
-                    (0..weights.terms()).map(|term| weights.curve(term).at(u as f32)).collect();
+                let factors: Vec<f32> = weights.factors(u as f32).collect();
                 for f in 0..doses.len() {
                     let sum: f64 =
                         weights.by_frame.iter().zip(&factors).map(|(w, v)| w[f] * f64::from(*v)).sum();

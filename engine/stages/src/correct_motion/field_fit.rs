@@ -14,6 +14,10 @@ const STIFFNESS: [f64; 2] = [12.0, 1.0];
 /// A field must be better than none by so much log likelihood, which noise alone seldom gives.
 const MARGIN: f64 = 2.0;
 
+/// And by so many of its own standard deviations, as the patches that were left out disagree about it: a gain that few
+/// patches make by chance moves all the others wrongly.
+const MARGIN_SD: f64 = 2.5;
+
 /// Patches are left out one by one, or in so many groups if there are more.
 const FOLDS: usize = 30;
 
@@ -85,14 +89,15 @@ impl FieldFit {
             STEPS.into_iter().flat_map(|step| STIFFNESS.map(|stiffness| (step, stiffness)))
         {
             let penalty = self.penalty(step, stiffness);
-            let gain: f64 = (0..2)
-                .map(|axis| self.left_out_gain(&normals[axis], &penalty, observations, splines, axis))
-                .sum();
-            if gain > best.gain {
+            let by_fold =
+                [0, 1].map(|axis| self.left_out_gains(&normals[axis], &penalty, observations, splines, axis));
+            let by_fold: Vec<f64> = by_fold[0].iter().zip(&by_fold[1]).map(|(x, y)| x + y).collect();
+            let gain: f64 = by_fold.iter().sum();
+            if gain > best.gain && gain > MARGIN.max(MARGIN_SD * sd_of_sum(&by_fold)) {
                 best = Choice { penalty: Some(penalty), gain };
             }
         }
-        if best.gain > MARGIN { best } else { Choice { penalty: None, gain: 0.0 } }
+        best
     }
 
     /// Fits the observations with the chosen stiffness.
@@ -180,16 +185,16 @@ impl FieldFit {
         all
     }
 
-    /// Sum over patches of the log likelihood of the patch under the field fitted without it, minus that under no
-    /// field. Constants in time, which no correlation sees, are taken off both.
-    fn left_out_gain(
+    /// By fold, the sum over its patches of the log likelihood of the patch under the field fitted without the fold,
+    /// minus that under no field. Constants in time, which no correlation sees, are taken off both.
+    fn left_out_gains(
         &self,
         normal: &Normal,
         penalty: &DMatrix<f64>,
         observations: &[Vec<[Observation; 2]>],
         splines: &[Vec<f64>],
         axis: usize,
-    ) -> f64 {
+    ) -> Vec<f64> {
         let full = &normal.matrix + penalty;
         let folds = observations.len().min(FOLDS);
         let gain_of = |fold: usize| {
@@ -202,8 +207,7 @@ impl FieldFit {
             let Some(x) = solve_positive(matrix, &right) else { return f64::NEG_INFINITY };
             left_out.map(|patch| self.patch_gain(&x, patch, &observations[patch], splines, axis)).sum::<f64>()
         };
-        let gains: Vec<f64> = (0..folds).into_par_iter().map(gain_of).collect();
-        gains.iter().sum()
+        (0..folds).into_par_iter().map(gain_of).collect()
     }
 
     /// Log likelihood of one patch under the field with coefficients `x`, minus that under no field.
@@ -249,6 +253,14 @@ fn scatter(values: impl Iterator<Item = (f64, f64)>) -> f64 {
         second += a * value * value;
     }
     if weight > 0.0 { second - first * first / weight } else { 0.0 }
+}
+
+/// Standard deviation of a sum of independent values, from their scatter.
+fn sd_of_sum(values: &[f64]) -> f64 {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n.max(1.0);
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (squares * n / (n - 1.0).max(1.0)).sqrt()
 }
 
 /// Solves a symmetric positive definite system; `None` if it is not.

@@ -115,14 +115,19 @@ pub fn track(grid: &PatchGrid, band: &Band, stacks: &[PatchStack], frames: &Fram
     };
     let ring = band.rings(RINGS);
     let at_start = |_: usize, frame: usize| frames.displacements[frame];
-    let (_, power) = measure_all(band, stacks, None, &ring, at_start);
+    let (_, power) = measure_all(band, stacks, Wanted::AllPower, &ring, at_start);
+    let of_frames = power.of_frames.clone();
+    // shifts do not change the frames' own power
+    let complete = |power: RingPower| RingPower { of_frames: of_frames.clone(), ..power };
     let mut by_ring = ring_weights_of(&power);
     let mut trusted: Option<Vec<f64>> = None;
     for round in ROUNDS {
         let b = if round.safe { frames.safe_b_factor.max(frames.b_factor) } else { frames.b_factor };
         if !round.safe && trusted.is_none() {
-            let (_, aligned) = measure_all(band, stacks, None, &ring, |patch, frame| solver.at(patch, frame));
-            let (_, unaligned) = measure_all(band, stacks, None, &ring, |_, _| [0.0; 2]);
+            let present = |patch: usize, frame: usize| solver.at(patch, frame);
+            let (_, aligned) = measure_all(band, stacks, Wanted::Power, &ring, present);
+            let (_, unaligned) = measure_all(band, stacks, Wanted::Power, &ring, |_, _| [0.0; 2]);
+            let (aligned, unaligned) = (complete(aligned), complete(unaligned));
             trusted = Some(pattern::trust(band, &ring, &solver.motion.whole, &aligned, &unaligned));
             by_ring = ring_weights_of(&aligned);
         }
@@ -131,9 +136,11 @@ pub fn track(grid: &PatchGrid, band: &Band, stacks: &[PatchStack], frames: &Fram
         }
         let weights = ring_weights(band, &by_ring, |s| (-2.0 * b * s * s).exp());
         let (measures, power) =
-            measure_all(band, stacks, Some(&weights), &ring, |patch, frame| solver.at(patch, frame));
+            measure_all(band, stacks, Wanted::Measures(&weights), &ring, |patch, frame| {
+                solver.at(patch, frame)
+            });
         solver.step(&measures, frames.local, round.choose);
-        by_ring = ring_weights_of(&power);
+        by_ring = ring_weights_of(&complete(power));
     }
     solver.motion
 }
@@ -150,12 +157,22 @@ fn relative_spread(times: &[f64]) -> Vec<f64> {
     times.iter().map(|t| 1.0 + EARLY_JERK * (-(t - start) / EARLY_JERK_DOSE).exp()).collect()
 }
 
-/// Measures every patch and frame at the displacement `at(patch, frame)` with the given weights (without: only the power
-/// by ring); sums are taken in the order of patches.
+/// What is to be measured.
+#[derive(Debug, Clone, Copy)]
+enum Wanted<'a> {
+    /// The power by ring of sums and frames.
+    AllPower,
+    /// That of sums only.
+    Power,
+    /// The same, and slopes and curvatures with these weights.
+    Measures(&'a [f32]),
+}
+
+/// Measures every patch and frame at the displacement `at(patch, frame)`; sums are taken in the order of patches.
 fn measure_all(
     band: &Band,
     stacks: &[PatchStack],
-    weights: Option<&[f32]>,
+    wanted: Wanted<'_>,
     ring: &[u16],
     at: impl Fn(usize, usize) -> Pair + Sync,
 ) -> (Vec<Vec<Measure>>, RingPower) {
@@ -172,8 +189,15 @@ fn measure_all(
                 .collect();
             workspace.align(band, &stack.spectra, &displacements);
             let mut power = RingPower::new(RINGS, frames);
-            power.add_stack(workspace, ring);
-            (weights.map(|weights| workspace.measure(band, weights)).unwrap_or_default(), power)
+            match wanted {
+                Wanted::AllPower => power.add_stack(workspace, ring),
+                Wanted::Power | Wanted::Measures(_) => power.add_sum(workspace, ring),
+            }
+            let measures = match wanted {
+                Wanted::Measures(weights) => workspace.measure(band, weights),
+                Wanted::AllPower | Wanted::Power => Vec::new(),
+            };
+            (measures, power)
         })
         .collect();
     let mut power = RingPower::new(RINGS, frames);

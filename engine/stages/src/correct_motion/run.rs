@@ -5,15 +5,18 @@ use super::correlation::Pair;
 use super::movie::{Movie, MovieError};
 use super::record::{Done, PatchRecord};
 use super::{report, spectrum};
-use crate::items::{Item, Outcome, for_each_item};
-use crate::{Ctx, StageError};
+use crate::items::{Item, Outcome, for_each_item_ahead};
+use crate::{Ctx, StageError, thumbnail};
 use ndarray::Array2;
-use std::path::Path;
-use std::sync::Arc;
-use vitreous_formats::gain::read_gain;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use vitreous_formats::defects::read_defects;
+use vitreous_formats::gain::{read_eer_gain, read_gain};
+use vitreous_formats::image::{EerOptions, MovieOptions, open_movie};
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
+use vitreous_formats::samples::SampleType;
 use vitreous_formats::star::convert::{LocalTrack, MovieMotion, motion_blocks};
-use vitreous_formats::{FormatError, open_image, star, table};
+use vitreous_formats::{FormatError, star, table};
 use vitreous_jobs::correct_motion::CorrectMotion;
 use vitreous_model::dose::voltage_factor;
 use vitreous_model::event::EventKind;
@@ -42,12 +45,24 @@ pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
         check_voltages(&set)?;
     }
     let items: Vec<Item> = set.exposures.iter().map(|exposure| item(ctx, &params, &set, exposure)).collect();
-    let mut gains = GainCache::default();
-    let outcomes = for_each_item(ctx, "movies", &items, params.max_bad_fraction, |index| {
-        let done = correct_one(ctx, &params, &set, index, &mut gains)?;
-        ctx.say(EventKind::Figure { name: "motion".into(), value: done.motion.total_a, unit: "Å".into() });
-        Ok(done)
-    })?;
+    let sources = Sources::new(ctx, &params, &set);
+    let outcomes = for_each_item_ahead(
+        ctx,
+        "movies",
+        &items,
+        params.max_bad_fraction,
+        in_flight(ctx, &set),
+        |index| sources.correct(index),
+        |index, corrected| {
+            let done = write_one(ctx, &params, &set, index, &corrected)?;
+            ctx.say(EventKind::Figure {
+                name: "motion".into(),
+                value: done.motion.total_a,
+                unit: "Å".into(),
+            });
+            Ok(done)
+        },
+    )?;
     if !ctx.is_root() {
         return Ok(Report::new(""));
     }
@@ -83,31 +98,109 @@ fn item(ctx: &Ctx<'_>, params: &CorrectMotion, set: &ExposureSet, exposure: &Exp
     Item { name: exposure.name.clone(), fingerprint: format!("{params:?} {movie:?} {length:?} {optics:?}") }
 }
 
-/// The gain reference read last: successive movies nearly always share it.
-#[derive(Default)]
-struct GainCache {
-    key: Option<(String, u32, GainFlip, usize, usize)>,
-    gain: Option<Arc<[f32]>>,
+/// Memory that movies corrected at the same time may take together, bytes; a larger movie is corrected alone.
+const IN_FLIGHT_BYTES: usize = 1 << 30;
+
+/// Frames of floats that a movie being corrected takes at most: frames held, sums, small copies, work space.
+const FRAMES_PER_MOVIE: usize = 26;
+
+/// Movies to be corrected at a time: steps of one that cannot use all threads leave them to others.
+fn in_flight(ctx: &Ctx<'_>, set: &ExposureSet) -> usize {
+    let pixels = |movie: &MovieSource| movie.width as usize * movie.height as usize;
+    let largest = set.exposures.iter().filter_map(|exposure| exposure.movie.as_ref()).map(pixels).max();
+    (IN_FLIGHT_BYTES / (FRAMES_PER_MOVIE * 4 * largest.unwrap_or(1).max(1))).clamp(1, ctx.threads + 1)
 }
 
-impl GainCache {
-    /// The gain factors of a movie, `None` if it is corrected already.
-    fn get(&mut self, ctx: &Ctx<'_>, movie: &MovieSource) -> Result<Option<Arc<[f32]>>, StageError> {
-        if movie.gain_path.is_empty() {
+/// What a gain reference on the frames' grid depends on.
+#[derive(Debug, Clone, PartialEq)]
+struct GainKey {
+    gain: String,
+    rotate: u32,
+    flip: GainFlip,
+    defects: String,
+    size: [usize; 2],
+    is_eer: bool,
+}
+
+/// Movies as threads need them to read and correct them.
+struct Sources<'a> {
+    params: &'a CorrectMotion,
+    set: &'a ExposureSet,
+    /// Absolute paths by exposure: movie, gain, defects.
+    paths: Vec<[PathBuf; 3]>,
+    /// The gain reference read last: successive movies nearly always share it.
+    gain: Mutex<Option<(GainKey, Arc<[f32]>)>>,
+}
+
+impl<'a> Sources<'a> {
+    fn new(ctx: &Ctx<'_>, params: &'a CorrectMotion, set: &'a ExposureSet) -> Self {
+        let paths = |exposure: &Exposure| {
+            let of = |path: fn(&MovieSource) -> &str| {
+                exposure.movie.as_ref().map(|movie| ctx.resolve(path(movie))).unwrap_or_default()
+            };
+            [of(|movie| &movie.path), of(|movie| &movie.gain_path), of(|movie| &movie.defects_path)]
+        };
+        Self { params, set, paths: set.exposures.iter().map(paths).collect(), gain: Mutex::default() }
+    }
+
+    /// The gain factors of a movie, 0 where its defect map marks a pixel; `None` if it is corrected and has no map.
+    fn gain(&self, index: usize, movie: &MovieSource) -> Result<Option<Arc<[f32]>>, StageError> {
+        if movie.gain_path.is_empty() && movie.defects_path.is_empty() {
             return Ok(None);
         }
+        let [_, gain_path, defects_path] = &self.paths[index];
         let (width, height) = (movie.width as usize, movie.height as usize);
-        let key = (movie.gain_path.clone(), movie.gain_rotate, movie.gain_flip, width, height);
-        if self.key.as_ref() != Some(&key) {
-            let path = ctx.resolve(&movie.gain_path);
-            let gain =
-                read_gain(&path, movie.gain_rotate, movie.gain_flip, width, height).map_err(|error| {
-                    StageError::input(error.to_string(), "import the movies with the right gain")
-                })?;
-            (self.key, self.gain) = (Some(key), Some(gain.factor.iter().copied().collect()));
+        let key = GainKey {
+            gain: movie.gain_path.clone(),
+            rotate: movie.gain_rotate,
+            flip: movie.gain_flip,
+            defects: movie.defects_path.clone(),
+            size: [width, height],
+            is_eer: movie.eer.is_some(),
+        };
+        let mut last = self.gain.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, gain)) = last.as_ref().filter(|(of, _)| *of == key) {
+            return Ok(Some(gain.clone()));
         }
-        Ok(self.gain.clone())
+        let unfit = |what: String, hint: &str| StageError::input(what, hint);
+        let mut factors = vec![1.0f32; width * height];
+        if !movie.gain_path.is_empty() {
+            let read = if key.is_eer { read_eer_gain } else { read_gain };
+            let gain = read(gain_path, movie.gain_rotate, movie.gain_flip, width, height)
+                .map_err(|error| unfit(error.to_string(), "import the movies with the right gain"))?;
+            factors = gain.factor.iter().copied().collect();
+        }
+        if !movie.defects_path.is_empty() {
+            let defects = read_defects(defects_path, width, height)
+                .map_err(|error| unfit(error.to_string(), "import the movies with the right defect map"))?;
+            defects.indices.iter().for_each(|&pixel| factors[pixel] = 0.0);
+        }
+        let gain: Arc<[f32]> = factors.into();
+        *last = Some((key, gain.clone()));
+        Ok(Some(gain))
     }
+
+    /// Reads and corrects a movie.
+    fn correct(&self, index: usize) -> Result<CorrectedMovie, StageError> {
+        let exposure = &self.set.exposures[index];
+        let (source, optics) = parts_of(self.set, exposure)?;
+        let gain = self.gain(index, source)?;
+        let movie = open(&self.paths[index][0], self.params, source, gain)?;
+        let settings = settings(self.params, exposure, source, optics)?;
+        let corrected = correct(&movie, &settings).map_err(|error| match error {
+            MovieError::Format(error) => StageError::Format(error),
+            error @ MovieError::NotFinite { .. } => StageError::input(error.to_string(), ""),
+        })?;
+        Ok(CorrectedMovie { first: movie.first, settings, corrected })
+    }
+}
+
+/// A corrected movie on its way to the files.
+struct CorrectedMovie {
+    /// First frame used, from 0.
+    first: usize,
+    settings: Settings,
+    corrected: Corrected,
 }
 
 /// The movie and the optics of an exposure.
@@ -133,35 +226,35 @@ fn parts_of<'a>(
     Ok((movie, optics))
 }
 
-fn correct_one(
+fn write_one(
     ctx: &Ctx<'_>,
     params: &CorrectMotion,
     set: &ExposureSet,
     index: usize,
-    gains: &mut GainCache,
+    movie: &CorrectedMovie,
 ) -> Result<Done, StageError> {
     let exposure = &set.exposures[index];
     let (source, optics) = parts_of(set, exposure)?;
-    let movie = open_movie(ctx, params, source, gains)?;
-    let settings = settings(params, exposure, source, optics)?;
-    let corrected = correct(&movie, &settings).map_err(|error| match error {
-        MovieError::Format(error) => StageError::Format(error),
-        error @ MovieError::NotFinite { .. } => StageError::input(error.to_string(), ""),
-    })?;
-    let micrograph = write_micrographs(ctx, &exposure.name, &movie, &settings, &corrected)?;
-    write_star(ctx, &exposure.name, source, optics, &settings, &movie, &corrected)?;
-    Ok(done(index, micrograph, &settings, &corrected))
+    let micrograph = write_micrographs(ctx, params, &exposure.name, movie)?;
+    write_star(ctx, &exposure.name, source, optics, movie)?;
+    let sums = &movie.corrected.micrographs;
+    let shown = sums.weighted.as_ref().unwrap_or(&sums.plain);
+    ctx.picture(&exposure.name, &thumbnail::of_micrograph(&exposure.name, shown, micrograph.pixel_size_a))?;
+    Ok(done(index, micrograph, &movie.settings, &movie.corrected))
 }
 
 /// Opens a movie and holds its header against the table and the wanted frames.
-fn open_movie(
-    ctx: &Ctx<'_>,
+fn open(
+    path: &Path,
     params: &CorrectMotion,
     source: &MovieSource,
-    gains: &mut GainCache,
+    gain: Option<Arc<[f32]>>,
 ) -> Result<Movie, StageError> {
-    let path = ctx.resolve(&source.path);
-    let file = open_image(&path)?;
+    let eer = source.eer.map_or_else(EerOptions::default, |eer| EerOptions {
+        upsampling: eer.upsampling,
+        frames_per_fraction: eer.grouping as usize,
+    });
+    let file = open_movie(path, &MovieOptions { eer })?;
     let header = file.header().clone();
     let found = (header.width, header.height, header.frames);
     let expected = (source.width as usize, source.height as usize, source.frames as usize);
@@ -183,7 +276,7 @@ fn open_movie(
         );
         return Err(StageError::input(what, "set first_frame and last_frame to frames that are there"));
     }
-    Ok(Movie { gain: gains.get(ctx, source)?, source: file, first, frames: last - first })
+    Ok(Movie { gain, source: file, first, frames: last - first })
 }
 
 fn settings(
@@ -217,24 +310,30 @@ fn settings(
         b_factor_px2: params.bfactor,
         binning: params.binning,
         hot_pixel_sd: params.hot_pixel_sd,
+        odd_even: params.odd_even,
     })
 }
 
 fn write_micrographs(
     ctx: &Ctx<'_>,
+    params: &CorrectMotion,
     name: &str,
-    movie: &Movie,
-    settings: &Settings,
-    corrected: &Corrected,
+    movie: &CorrectedMovie,
 ) -> Result<MicrographSource, StageError> {
-    let sums = &corrected.micrographs;
+    let (sums, field) = (&movie.corrected.micrographs, &movie.corrected.field);
     let (height, width) = sums.plain.dim();
-    let pixel_size_a = settings.pixel_size_a * movie.width() as f64 / width as f64;
+    let pixel_size_a = movie.settings.pixel_size_a * field.width as f64 / width as f64;
+    let sample = if params.float16 { SampleType::Float16 } else { SampleType::Float32 };
+    let write = |file: &str, image: &Array2<f32>| write_mrc(ctx, file, image, pixel_size_a, sample);
     let main = format!("micrographs/{name}.mrc");
     let unweighted = format!("micrographs/{name}_unweighted.mrc");
-    write_mrc(ctx, &main, sums.weighted.as_ref().unwrap_or(&sums.plain), pixel_size_a)?;
+    write(&main, sums.weighted.as_ref().unwrap_or(&sums.plain))?;
     if sums.weighted.is_some() {
-        write_mrc(ctx, &unweighted, &sums.plain, pixel_size_a)?;
+        write(&unweighted, &sums.plain)?;
+    }
+    if let Some(odd) = &sums.odd {
+        write(&format!("micrographs/{name}_odd.mrc"), odd)?;
+        write(&format!("micrographs/{name}_even.mrc"), &(&sums.plain - odd))?;
     }
     Ok(MicrographSource {
         path: ctx.table_path(&main),
@@ -246,12 +345,18 @@ fn write_micrographs(
     })
 }
 
-fn write_mrc(ctx: &Ctx<'_>, name: &str, image: &Array2<f32>, pixel_size_a: f64) -> Result<(), StageError> {
+fn write_mrc(
+    ctx: &Ctx<'_>,
+    name: &str,
+    image: &Array2<f32>,
+    pixel_size_a: f64,
+    sample: SampleType,
+) -> Result<(), StageError> {
     let (height, width) = image.dim();
     let path = ctx.job_dir.join(name);
     let pixels = image.as_slice().expect("a micrograph should be in standard layout");
     ctx.create(name, |out| -> Result<(), StageError> {
-        let spec = MrcSpec::images(width, height, pixel_size_a);
+        let spec = MrcSpec::images(width, height, pixel_size_a).sample(sample);
         let mut writer = MrcWriter::new(out, &path, spec).map_err(failed_write)?;
         writer.append(pixels).map_err(failed_write)?;
         writer.finish().map_err(failed_write)?;
@@ -277,10 +382,9 @@ fn write_star(
     name: &str,
     source: &MovieSource,
     optics: &OpticsGroup,
-    settings: &Settings,
-    movie: &Movie,
-    corrected: &Corrected,
+    movie: &CorrectedMovie,
 ) -> Result<(), StageError> {
+    let CorrectedMovie { first, settings, corrected } = movie;
     let field = &corrected.field;
     let in_angstrom = |u: Pair| u.map(|v| v * settings.pixel_size_a);
     let track = field.centre_track();
@@ -303,9 +407,9 @@ fn write_star(
         gain_path: source.gain_path.clone(),
         frame_px: [source.width, source.height],
         pixel_size_a: settings.pixel_size_a,
-        binning: movie.width() as f64 / corrected.micrographs.plain.ncols() as f64,
+        binning: field.width as f64 / corrected.micrographs.plain.ncols() as f64,
         dose_per_frame: settings.dose_per_frame,
-        pre_exposure: settings.pre_exposure + movie.first as f64 * settings.dose_per_frame,
+        pre_exposure: settings.pre_exposure + *first as f64 * settings.dose_per_frame,
         voltage_kv: optics.voltage.0,
         global_a: track.into_iter().map(in_angstrom).collect(),
         local,

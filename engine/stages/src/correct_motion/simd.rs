@@ -1,12 +1,12 @@
-//! The inner loops of motion correction, each compiled for the baseline and for AVX2.
+//! The inner loops of motion correction, each compiled for the baseline, for AVX2 and for AVX-512.
 //!
 //! The loops are plain Rust over fixed-size arrays that the compiler turns into vector code; no fused multiply-add is
-//! used, so both versions give the same bits.
+//! used, so all versions give the same bits.
 #![allow(unsafe_code)]
 
 use super::band::LANES;
 
-/// Defines a function that runs `$body` compiled for AVX2 where the processor has it.
+/// Defines a function that runs `$body` compiled for AVX-512 or AVX2 where the processor has it.
 macro_rules! vectorised {
     ($(#[$doc:meta])* pub fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$doc])*
@@ -19,6 +19,18 @@ macro_rules! vectorised {
                 #[target_feature(enable = "avx2")]
                 fn with_avx2($($arg: $ty),*) $(-> $ret)? {
                     body($($arg),*)
+                }
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+                fn with_avx512($($arg: $ty),*) $(-> $ret)? {
+                    body($($arg),*)
+                }
+                if std::arch::is_x86_feature_detected!("avx512f")
+                    && std::arch::is_x86_feature_detected!("avx512bw")
+                    && std::arch::is_x86_feature_detected!("avx512dq")
+                    && std::arch::is_x86_feature_detected!("avx512vl")
+                {
+                    // SAFETY: the processor was just found to have all that `with_avx512` needs beyond `body`.
+                    return unsafe { with_avx512($($arg),*) };
                 }
                 if std::arch::is_x86_feature_detected!("avx2") {
                     // SAFETY: the processor was just found to have AVX2, the only thing `with_avx2` needs beyond `body`.
@@ -176,13 +188,46 @@ vectorised! {
     }
 }
 
+/// Frames that are added to the sums at a time, so that the sums pass the cache once for all of them.
+pub const GROUP: usize = 4;
+
 vectorised! {
-    /// `accumulator[x] += factor · row[x]`.
-    pub fn add_scaled(accumulator: &mut [f32], factor: f32, row: &[f32]) {
-        let n = accumulator.len();
-        let row = &row[..n];
-        for x in 0..n {
-            accumulator[x] += factor * row[x];
+    /// Adds [`GROUP`] rows of equal length to every sum with the sum's weights: `sums[t · stride + x] +=
+    /// Σ_k weights[t][k] rows[k][x]`.
+    pub fn add_weighted(sums: &mut [f32], stride: usize, rows: [&[f32]; GROUP], weights: &[[f32; GROUP]]) {
+        let n = rows[0].len();
+        let [a, b, c, d] = rows.map(|row| &row[..n]);
+        for (sum, weights) in sums.chunks_mut(stride).zip(weights) {
+            let sum = &mut sum[..n];
+            for x in 0..n {
+                sum[x] += (weights[0] * a[x] + weights[1] * b[x]) + (weights[2] * c[x] + weights[3] * d[x]);
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// `out[x] = Σ_j taps[j] values[starts[j] + x]`.
+    pub fn combine_rows(values: &[f32], starts: &[usize], taps: &[f32], out: &mut [f32]) {
+        const BLOCK: usize = 64;
+        let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
+        let rest_at = blocks.len() * BLOCK;
+        for (index, out) in blocks.iter_mut().enumerate() {
+            let mut sum = [0.0f32; BLOCK];
+            for (start, tap) in starts.iter().zip(taps) {
+                let row = &values[start + index * BLOCK..][..BLOCK];
+                for x in 0..BLOCK {
+                    sum[x] += tap * row[x];
+                }
+            }
+            *out = sum;
+        }
+        rest.fill(0.0);
+        for (start, tap) in starts.iter().zip(taps) {
+            let row = &values[start + rest_at..][..rest.len()];
+            for x in 0..rest.len() {
+                rest[x] += tap * row[x];
+            }
         }
     }
 }
@@ -199,12 +244,89 @@ vectorised! {
 }
 
 vectorised! {
+    /// `accumulator[x] += counts[x]`.
+    pub fn add_counts(accumulator: &mut [f32], counts: &[u16]) {
+        let n = accumulator.len();
+        let counts = &counts[..n];
+        for x in 0..n {
+            accumulator[x] += f32::from(counts[x]);
+        }
+    }
+}
+
+vectorised! {
     /// `accumulator[x] += bytes[x]`.
-    pub fn add_bytes(accumulator: &mut [f32], bytes: &[u8]) {
+    pub fn add_bytes(accumulator: &mut [u16], bytes: &[u8]) {
         let n = accumulator.len();
         let bytes = &bytes[..n];
         for x in 0..n {
-            accumulator[x] += f32::from(bytes[x]);
+            accumulator[x] += u16::from(bytes[x]);
+        }
+    }
+}
+
+/// The largest count a half byte holds; it also stands for every larger one.
+pub const MOST: u8 = 15;
+
+vectorised! {
+    /// Packs a row of counts into half bytes: byte i holds pixel i (low) and pixel i + n (high), n being the length of
+    /// `out`, half that of `row`, rounded up. Says whether a count is [`MOST`] or larger.
+    pub fn pack(row: &[u8], out: &mut [u8]) -> bool {
+        let n = out.len();
+        let (low, high) = row.split_at(n);
+        let mut largest = 0;
+        for x in 0..high.len() {
+            largest = largest.max(low[x]).max(high[x]);
+            out[x] = low[x].min(MOST) | (high[x].min(MOST) << 4);
+        }
+        for x in high.len()..n {
+            largest = largest.max(low[x]);
+            out[x] = low[x].min(MOST);
+        }
+        largest >= MOST
+    }
+}
+
+vectorised! {
+    /// Adds what [`pack`] packed to a row of counts.
+    pub fn add_packed(accumulator: &mut [u16], packed: &[u8]) {
+        let (low, high) = accumulator.split_at_mut(packed.len());
+        for x in 0..low.len() {
+            low[x] += u16::from(packed[x] & MOST);
+        }
+        let packed = &packed[..high.len()];
+        for x in 0..packed.len() {
+            high[x] += u16::from(packed[x] >> 4);
+        }
+    }
+}
+
+vectorised! {
+    /// Unpacks what [`pack`] packed.
+    pub fn unpack(packed: &[u8], out: &mut [f32]) {
+        let (low, high) = out.split_at_mut(packed.len());
+        for x in 0..low.len() {
+            low[x] = f32::from(packed[x] & MOST);
+        }
+        let packed = &packed[..high.len()];
+        for x in 0..packed.len() {
+            high[x] = f32::from(packed[x] >> 4);
+        }
+    }
+}
+
+vectorised! {
+    /// Unpacks what [`pack`] packed, times a gain.
+    pub fn unpack_product(packed: &[u8], gain: &[f32], out: &mut [f32]) {
+        let gain = &gain[..out.len()];
+        let (low, high) = out.split_at_mut(packed.len());
+        let (gain_low, gain_high) = gain.split_at(packed.len());
+        for x in 0..low.len() {
+            low[x] = f32::from(packed[x] & MOST) * gain_low[x];
+        }
+        let packed = &packed[..high.len()];
+        for x in 0..packed.len() {
+            high[x] = f32::from(packed[x] >> 4) * gain_high[x];
         }
     }
 }
@@ -295,6 +417,49 @@ mod tests {
         {
             assert!(!narrow(&[7.0, odd, 9.0], &mut [0; 3]), "{odd}");
         }
+    }
+
+    #[test]
+    fn counts_are_packed_and_unpacked() {
+        for width in [1usize, 2, 7, 64, 131] {
+            let row: Vec<u8> = (0..width).map(|x| (x * 7 % 15) as u8).collect();
+            let mut packed = vec![0; width.div_ceil(2)];
+            assert!(!pack(&row, &mut packed));
+            let (mut out, mut sum) = (vec![0.0; width], vec![1u16; width]);
+            unpack(&packed, &mut out);
+            add_packed(&mut sum, &packed);
+            let gain = vec![0.5; width];
+            let mut halves = vec![0.0; width];
+            unpack_product(&packed, &gain, &mut halves);
+            for x in 0..width {
+                assert_eq!((out[x], sum[x]), (f32::from(row[x]), u16::from(row[x]) + 1), "{x} of {width}");
+                assert_eq!(halves[x], 0.5 * out[x]);
+            }
+            let mut large = row.clone();
+            large[width - 1] = 200;
+            assert!(pack(&large, &mut packed));
+            unpack(&packed, &mut out);
+            assert_eq!(out[width - 1], f32::from(MOST));
+        }
+    }
+
+    #[test]
+    fn rows_are_combined_and_added() {
+        let rows: Vec<Vec<f32>> =
+            (0..4).map(|k| (0..150).map(|x| ((x * (k + 3)) % 11) as f32).collect()).collect();
+        let flat = rows.concat();
+        let taps = [0.5, -1.0, 2.0];
+        let mut out = vec![f32::NAN; 150];
+        combine_rows(&flat, &[0, 300, 150], &taps, &mut out);
+        let weights = [[1.0, 2.0, 3.0, 4.0], [0.0, 0.0, -1.0, 0.0]];
+        let mut sums = vec![1.0; 2 * 160];
+        add_weighted(&mut sums, 160, [&rows[0], &rows[1], &rows[2], &rows[3]], &weights);
+        for x in 0..150 {
+            assert_eq!(out[x], 0.5 * rows[0][x] - rows[2][x] + 2.0 * rows[1][x]);
+            let all: f32 = (0..4).map(|k| (k + 1) as f32 * rows[k][x]).sum();
+            assert_eq!((sums[x], sums[160 + x]), (1.0 + all, 1.0 - rows[2][x]));
+        }
+        assert_eq!((sums[150], sums[319]), (1.0, 1.0));
     }
 
     #[test]

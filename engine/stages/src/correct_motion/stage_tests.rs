@@ -59,6 +59,8 @@ fn exposure(name: &str, file: &str) -> Exposure {
         gain_path: String::new(),
         gain_rotate: 0,
         gain_flip: GainFlip::None,
+        defects_path: String::new(),
+        eer: None,
     };
     Exposure {
         name: name.into(),
@@ -332,4 +334,29 @@ fn parameters_that_cannot_work_are_named() {
 fn the_page_has_the_parameters_as_they_are() {
     let table = vitreous_jobs::page::parameter_table(&vitreous_jobs::correct_motion::JOB);
     assert!(include_str!("README.md").contains(&table), "the README should contain:\n{table}");
+}
+
+#[test]
+fn odd_and_even_sums_in_16_bits_without_the_pixels_of_a_defect_map() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut exposures = project(dir.path(), 1);
+    #[allow(clippy::disallowed_methods)]
+    std::fs::write(dir.path().join("raw/defects.txt"), "100 0 1 224\n20 30 2 2\n").unwrap();
+    exposures[0].movie.as_mut().unwrap().defects_path = "raw/defects.txt".into();
+    write_table(dir.path(), exposures, 300.0);
+    let params = json!({"odd_even": true, "float16": true, "patches_x": 1, "patches_y": 1});
+    let report = run_stage(dir.path(), "J2", params, &Solo, &never).unwrap();
+    assert_eq!(report.data["exposures"][0]["bad_pixels_in_gain"], 224 + 4);
+    let read = |name: &str| {
+        let image = open_image(&dir.path().join("J2/micrographs").join(name)).unwrap();
+        assert_eq!(image.header().sample, SampleType::Float16);
+        let mut pixels = vec![0.0; image.header().frame_len()];
+        image.read_frame_at(0, &mut pixels).unwrap();
+        pixels
+    };
+    let (all, odd, even) = (read("good0_unweighted.mrc"), read("good0_odd.mrc"), read("good0_even.mrc"));
+    for ((all, odd), even) in all.iter().zip(&odd).zip(&even) {
+        // half precision has 11 bits
+        assert!((all - odd - even).abs() <= 2.0 * all.abs().max(odd.abs()).max(even.abs()) / 1024.0);
+    }
 }

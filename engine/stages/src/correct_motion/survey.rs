@@ -7,7 +7,7 @@
 
 use super::decimate::Decimator;
 use super::hot_pixels::{Defect, Defects};
-use super::movie::{Movie, MovieError, RawFrame};
+use super::movie::{Movie, MovieError, RawFrame, ReadBuffers};
 use super::simd;
 use ndarray::Array2;
 use rayon::prelude::*;
@@ -18,6 +18,12 @@ const SMALL_PIXEL_A: f64 = 3.6;
 
 /// Small frames that are kept; with more frames in the movie, successive ones are added up.
 pub const MAX_GROUPS: usize = 64;
+
+/// Frames read before the sum is touched, at least.
+const LEAST_BATCH: usize = 8;
+
+/// Rows of the sum that a thread adds to at a time.
+const ROWS: usize = 64;
 
 /// Smallest edge of a small frame, pixels.
 const SMALLEST_EDGE: usize = 64;
@@ -55,15 +61,13 @@ pub fn survey(movie: &Movie, pixel_size_a: f64, hot_pixel_sd: f64) -> Result<Sur
     let decimator = Decimator::new(binning);
     let mut small = vec![Array2::<f32>::zeros(decimator.shape(width, height)); movie.frames.div_ceil(group)];
     let mut sum = vec![0.0f32; width * height];
-    let threads = rayon::current_num_threads();
+    let step = (2 * rayon::current_num_threads()).max(LEAST_BATCH);
     let mut kept: Option<Vec<RawFrame>> = Some(Vec::new());
     let mut start = 0;
     while start < movie.frames {
-        let batch = read_and_bin(movie, start, (start + 2 * threads).min(movie.frames), &decimator)?;
-        let rows_of_sum = 64 * width;
-        sum.par_chunks_mut(rows_of_sum.max(1)).enumerate().for_each(|(chunk, part)| {
-            batch.iter().for_each(|(raw, _)| raw.add_to(chunk * rows_of_sum, part));
-        });
+        let end = (start + step).min(movie.frames);
+        let batch = read_and_bin(movie, start, end, &decimator)?;
+        add_up(&batch, width, &mut sum);
         for (offset, (raw, binned)) in batch.into_iter().enumerate() {
             small[(start + offset) / group] += &binned;
             let fits = movie.batch(raw.bytes()) >= movie.frames;
@@ -72,7 +76,7 @@ pub fn survey(movie: &Movie, pixel_size_a: f64, hot_pixel_sd: f64) -> Result<Sur
                 kept
             });
         }
-        start = (start + 2 * threads).min(movie.frames);
+        start = end;
     }
     if let Some(gain) = &movie.gain {
         simd::multiply(&mut sum, gain);
@@ -92,15 +96,33 @@ fn read_and_bin(
     end: usize,
     decimator: &Decimator,
 ) -> Result<Vec<(RawFrame, Array2<f32>)>, MovieError> {
-    let raw = movie.read(start, end)?;
-    Ok(raw
+    let results: Vec<Result<_, MovieError>> = (start..end)
         .into_par_iter()
-        .map(|raw| {
+        .map_init(ReadBuffers::default, |buffers, frame| {
+            let raw = movie.read_one(frame, buffers)?;
             let fill = |y: usize, row: &mut [f32]| movie.gain_corrected_row(&raw, y, row);
             let binned = decimator.apply(movie.width(), movie.height(), fill);
-            (raw, binned)
+            Ok((raw, binned))
         })
-        .collect())
+        .collect();
+    results.into_iter().collect()
+}
+
+/// Adds frames to a sum, `[height, width]`, gain not applied.
+fn add_up(batch: &[(RawFrame, Array2<f32>)], width: usize, sum: &mut [f32]) {
+    sum.par_chunks_mut((ROWS * width).max(1)).enumerate().for_each_init(
+        || vec![0u16; width],
+        |counts, (chunk, part)| {
+            for (row, sum) in part.chunks_mut(width).enumerate() {
+                // 257 frames of bytes fit into 16 bits
+                for frames in batch.chunks(usize::from(u16::MAX) / usize::from(u8::MAX)) {
+                    counts.fill(0);
+                    frames.iter().for_each(|(raw, _)| raw.add_row(chunk * ROWS + row, width, sum, counts));
+                    simd::add_counts(sum, counts);
+                }
+            }
+        },
+    );
 }
 
 /// Takes out of a small frame, which sums up `frames` frames, what bad pixels add to it on average: their excess over

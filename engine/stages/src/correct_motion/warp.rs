@@ -1,11 +1,14 @@
 //! The second pass over a movie: every frame is read where the motion has carried it, and added to a few weighted sums.
 //!
-//! The work goes by bands of rows, in parallel; within a band the frames are added one after the other, so the result
-//! does not depend on the number of threads. A pixel of the output at `x` is the frame at `x + u(x, f)`; the displacement
-//! is held constant over tiles of [`SEGMENT`] × [`SEGMENT`] pixels, which is wrong by at most half a tile times its
-//! gradient (0.015 pixel for a strong local motion of 5 pixels over a frame of 2500). Beyond its edges a frame is
-//! continued from the opposite edge, as by a shift in Fourier space, so that the division by the interpolation's transfer
-//! leaves no ringing; a margin as wide as the motion is therefore not to be used.
+//! The work goes by bands of rows, in parallel; within a band the frames are added in order, so the result does not
+//! depend on the number of threads. A pixel of the output at `x` is the frame at `x + u(x, f)`; the displacement is held
+//! constant over tiles of [`SEGMENT`] × [`SEGMENT`] pixels, which is wrong by at most half a tile times its gradient
+//! (0.015 pixel for a strong local motion of 5 pixels over a frame of 2500).
+//!
+//! Beyond its edges a frame is continued from the opposite edge, as by a shift in Fourier space, so that the division by
+//! the interpolation's transfer leaves no ringing; a margin as wide as the motion is therefore not to be used. Sums whose
+//! edges have lengths that are bad for transforms (4092 = 4 · 3 · 11 · 31) are made a little larger; on the way from one
+//! edge to the opposite one a frame then fades from the one to the other.
 //!
 //! Memory: the frames of a batch ([`BUDGET_FRAMES`](super::movie::BUDGET_FRAMES)), the sums, and a band per thread.
 
@@ -13,44 +16,30 @@ use super::hot_pixels::Defects;
 use super::kernel::Kernel;
 use super::motion_field::{MODES, MotionField, modes};
 use super::movie::{Movie, MovieError, RawFrame};
-use super::simd::{self, SEGMENT, Segment, TAPS};
-use ndarray::ArrayView2;
+use super::simd::{self, GROUP, SEGMENT, Segment, TAPS};
 use rayon::prelude::*;
+use vitreous_compute::fourier::{ImageStack, next_5_smooth};
 
 /// Rows of a band: enough that the rows read beyond its edges are few, few enough that sums and rows stay in cache.
-const BAND_ROWS: usize = 4 * SEGMENT;
+const BAND_ROWS: usize = 2 * SEGMENT;
 
 /// Weighted sums of the warped frames, still under the interpolation's transfer function.
 pub struct Sums {
-    width: usize,
-    height: usize,
-    /// Row length, whole segments.
-    stride: usize,
-    terms: usize,
-    /// `[height, terms, stride]`.
-    values: Vec<f32>,
+    /// Size of the frames; the images may be larger.
+    pub width: usize,
+    /// Size of the frames; the images may be larger.
+    pub height: usize,
+    /// One image per set of weights.
+    pub stack: ImageStack,
 }
 
-impl Sums {
-    /// One sum, `[height, width]`.
-    pub fn term(&self, term: usize) -> ArrayView2<'_, f32> {
-        let shape = (self.height, self.width);
-        let strides = (self.terms * self.stride, 1);
-        ArrayView2::from_shape(
-            ndarray::ShapeBuilder::strides(shape, strides),
-            &self.values[term * self.stride..],
-        )
-        .expect("the sums should hold every row")
-    }
-
-    /// Number of sums.
-    pub fn terms(&self) -> usize {
-        self.terms
-    }
+/// The shortest good length for transforms from `n` on that is a multiple of `multiple`.
+pub fn good_length(n: usize, multiple: usize) -> usize {
+    multiple * next_5_smooth(n.div_ceil(multiple))
 }
 
 /// Warps all frames and adds them up with the weights `[term][frame]`. `kept` are the frames, if the first pass could
-/// keep them; else they are read again.
+/// keep them; else they are read again. `size` is that of the sums, width and height, no smaller than the frames'.
 ///
 /// # Errors
 /// A frame that cannot be read.
@@ -60,24 +49,25 @@ pub fn warp(
     defects: &Defects,
     field: &MotionField,
     weights: &[Vec<f64>],
+    size: [usize; 2],
 ) -> Result<Sums, MovieError> {
-    let (width, height) = (movie.width(), movie.height());
-    let stride = width.next_multiple_of(SEGMENT);
-    let terms = weights.len();
-    let mut sums = Sums { width, height, stride, terms, values: vec![0.0; height * terms * stride] };
+    let mut stack = ImageStack::zeros(size[1], size[0], weights.len());
+    let row = stack.images() * stack.stride();
     let kernel = Kernel::default();
     let mut add_batch = |start: usize, batch: &[RawFrame]| {
-        let job = Batch { movie, defects, field, weights, kernel: &kernel, start, frames: batch };
-        sums.values
-            .par_chunks_mut((BAND_ROWS * terms * stride).max(1))
+        let job = Batch { movie, defects, field, weights, kernel: &kernel, size, start, frames: batch };
+        let stride = stack.stride();
+        stack
+            .values_mut()
+            .par_chunks_mut((BAND_ROWS * row).max(1))
             .enumerate()
             .for_each_init(Scratch::default, |scratch, (band, out)| {
-                job.add_band(band * BAND_ROWS, out, scratch)
+                job.add_band(band * BAND_ROWS, out, stride, scratch)
             });
     };
     if let Some(frames) = kept {
         add_batch(0, &frames);
-        return Ok(sums);
+        return Ok(Sums { width: movie.width(), height: movie.height(), stack });
     }
     let mut start = 0;
     while start < movie.frames {
@@ -88,15 +78,17 @@ pub fn warp(
         add_batch(start, &batch);
         start = end;
     }
-    Ok(sums)
+    Ok(Sums { width: movie.width(), height: movie.height(), stack })
 }
 
 /// Buffers of one thread.
 #[derive(Default)]
 struct Scratch {
+    /// Rows of a frame as they are needed for a band.
     rows: Vec<f32>,
     line: Vec<f32>,
-    warped: Vec<f32>,
+    /// The band of every frame of a group.
+    warped: [Vec<f32>; GROUP],
     along_y: Vec<Segment>,
     along_x: Vec<Segment>,
 }
@@ -107,36 +99,67 @@ struct Batch<'a> {
     field: &'a MotionField,
     weights: &'a [Vec<f64>],
     kernel: &'a Kernel,
+    /// Width and height of the sums.
+    size: [usize; 2],
     /// Number of the first frame.
     start: usize,
     frames: &'a [RawFrame],
 }
 
 impl Batch<'_> {
-    /// Adds all frames of the batch to the rows `first_row ..` that `out` holds.
-    fn add_band(&self, first_row: usize, out: &mut [f32], scratch: &mut Scratch) {
-        let stride = self.movie.width().next_multiple_of(SEGMENT);
-        let terms = self.weights.len();
+    /// Adds all frames of the batch to the rows `first_row ..` that `out` holds, `[rows, terms, stride]`.
+    fn add_band(&self, first_row: usize, out: &mut [f32], stride: usize, scratch: &mut Scratch) {
+        let (terms, span) = (self.weights.len(), self.span());
         let rows = out.len() / (terms * stride);
-        for (offset, raw) in self.frames.iter().enumerate() {
-            let frame = self.start + offset;
-            let (low, high) = self.rows_needed(frame, first_row, rows);
-            self.fill_rows(raw, frame, (low, high), stride, &mut scratch.rows);
-            let margin = self.margin(frame);
-            scratch.line.resize(stride + 2 * margin, 0.0);
-            scratch.warped.resize(stride, 0.0);
-            for row in 0..rows {
-                if row % SEGMENT == 0 {
-                    self.plan_tiles(frame, first_row + row, (low, margin), stride, scratch);
-                }
-                warp_row(scratch, (row % SEGMENT) * stride, (self.movie.width(), margin), stride);
-                for (term, sum) in
-                    out[row * terms * stride..][..terms * stride].chunks_mut(stride).enumerate()
-                {
-                    simd::add_scaled(sum, self.weights[term][frame] as f32, &scratch.warped);
+        for group in (0..self.frames.len()).step_by(GROUP) {
+            let count = GROUP.min(self.frames.len() - group);
+            for index in 0..GROUP {
+                // frames that a last group lacks weigh nothing
+                scratch.warped[index].resize(rows * span, 0.0);
+                if index < count {
+                    self.warp_band(group + index, first_row, rows, index, scratch);
                 }
             }
+            let weights: Vec<[f32; GROUP]> = self
+                .weights
+                .iter()
+                .map(|of_term| {
+                    std::array::from_fn(|index| {
+                        if index < count { of_term[self.start + group + index] as f32 } else { 0.0 }
+                    })
+                })
+                .collect();
+            for (row, sums) in out.chunks_mut(terms * stride).enumerate() {
+                let warped = scratch.warped.each_ref().map(|frame| &frame[row * span..][..span]);
+                simd::add_weighted(sums, stride, warped, &weights);
+            }
         }
+    }
+
+    /// Warps one frame of the batch into `scratch.warped[slot]`, `[rows, span]`.
+    fn warp_band(&self, index: usize, first_row: usize, rows: usize, slot: usize, scratch: &mut Scratch) {
+        let (frame, span) = (self.start + index, self.span());
+        let (low, high) = self.rows_needed(frame, first_row, rows);
+        self.fill_rows(&self.frames[index], frame, (low, high), span, &mut scratch.rows);
+        let margin = self.margin(frame);
+        scratch.line.resize(span + 2 * margin, 0.0);
+        for row in 0..rows {
+            if row % SEGMENT == 0 {
+                self.plan_tiles(frame, first_row + row, (low, margin), span, scratch);
+            }
+            warp_row(
+                scratch,
+                (row % SEGMENT) * span,
+                (self.size[0], margin),
+                slot,
+                row * span..(row + 1) * span,
+            );
+        }
+    }
+
+    /// Length of a row of the sums in whole segments.
+    fn span(&self) -> usize {
+        self.size[0].next_multiple_of(SEGMENT)
     }
 
     /// Displacement at pixel `(x, y)` of a frame.
@@ -150,7 +173,7 @@ impl Batch<'_> {
     fn margin(&self, frame: usize) -> usize {
         let bound: f64 = self.field.coefficients[frame][0].iter().map(|c| c.abs()).sum();
         // no displacement larger than the frame makes sense
-        (bound.min(self.movie.width() as f64).ceil() as usize) + TAPS + SEGMENT
+        (bound.min(self.size[0] as f64).ceil() as usize) + TAPS + SEGMENT
     }
 
     /// First and last (excluded) row of the frame that a band needs; may lie outside of the frame.
@@ -158,7 +181,7 @@ impl Batch<'_> {
         let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
         let last_tile = rows.div_ceil(SEGMENT) - 1;
         for tile in 0..=last_tile {
-            for x in (0..self.movie.width()).step_by(SEGMENT) {
+            for x in (0..self.size[0]).step_by(SEGMENT) {
                 let shift = self.tile_displacement(frame, x, first_row + tile * SEGMENT)[1];
                 low = low.min(shift);
                 high = high.max(shift);
@@ -179,24 +202,43 @@ impl Batch<'_> {
         [u.clamp(-width, width), v.clamp(-height, height)]
     }
 
-    /// Rows `low .. high` of the corrected frame, which is continued cyclically.
+    /// Rows `low .. high` of the corrected frame, which is continued to the size of the sums and then cyclically.
     fn fill_rows(
         &self,
         raw: &RawFrame,
         frame: usize,
         (low, high): (isize, isize),
-        stride: usize,
+        span: usize,
         out: &mut Vec<f32>,
     ) {
-        let height = self.movie.height();
-        out.resize((high - low) as usize * stride, 0.0);
+        let [width, height] = [self.movie.width(), self.movie.height()];
+        let period = self.size[1];
+        let rows = (high - low) as usize;
+        out.resize((rows + 1) * span, 0.0);
+        let (out, spare) = out.split_at_mut(rows * span);
         let mut row = low;
         while row < high {
-            let first = row.rem_euclid(height as isize) as usize;
-            let count = (height - first).min((high - row) as usize);
-            let target = &mut out[(row - low) as usize * stride..];
-            self.movie.corrected_rows(raw, frame, self.defects, (first, first + count), stride, target);
-            row += count as isize;
+            let first = row.rem_euclid(period as isize) as usize;
+            let target = &mut out[(row - low) as usize * span..];
+            if first < height {
+                let count = (height - first).min((high - row) as usize);
+                self.movie.corrected_rows(raw, frame, self.defects, (first, first + count), span, target);
+                row += count as isize;
+                continue;
+            }
+            self.movie.corrected_rows(raw, frame, self.defects, (height - 1, height), span, target);
+            self.movie.corrected_rows(raw, frame, self.defects, (0, 1), span, spare);
+            let part = fade(first, height, period);
+            for (value, other) in target[..width].iter_mut().zip(&spare[..width]) {
+                *value += part * (other - *value);
+            }
+            row += 1;
+        }
+        for row in out.chunks_exact_mut(span) {
+            let (left, right) = (row[0], row[width - 1]);
+            for x in width..self.size[0] {
+                row[x] = right + fade(x, width, self.size[0]) * (left - right);
+            }
         }
     }
 
@@ -223,15 +265,40 @@ impl Batch<'_> {
     }
 }
 
+/// How much of the opposite edge there is in pixel `at` of the `length .. period` between the edges.
+fn fade(at: usize, length: usize, period: usize) -> f32 {
+    (at + 1 - length) as f32 / (period + 1 - length) as f32
+}
+
 /// Interpolates one row: along the columns into the middle of `line`, then along `line`.
-fn warp_row(scratch: &mut Scratch, row_offset: usize, (width, margin): (usize, usize), stride: usize) {
+fn warp_row(
+    scratch: &mut Scratch,
+    row_offset: usize,
+    (width, margin): (usize, usize),
+    slot: usize,
+    target: std::ops::Range<usize>,
+) {
     let Scratch { rows, line, warped, along_y, along_x } = scratch;
-    simd::interpolate_columns(&rows[row_offset..], stride, along_y, &mut line[margin..margin + stride]);
+    let span = target.len();
+    simd::interpolate_columns(&rows[row_offset..], span, along_y, &mut line[margin..margin + span]);
     for at in 0..margin {
         line[at] = line[margin + (at + width * margin - margin) % width];
     }
     for at in margin + width..line.len() {
         line[at] = line[margin + (at - margin) % width];
     }
-    simd::interpolate_row(line, along_x, warped);
+    simd::interpolate_row(line, along_x, &mut warped[slot][target]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_lengths_are_made_a_little_larger() {
+        let cases = [(4092, 1, 4096), (5760, 1, 5760), (3838, 2, 3840), (8184, 4, 8192), (1, 1, 1)];
+        for (n, multiple, want) in cases {
+            assert_eq!(good_length(n, multiple), want, "{n}");
+        }
+    }
 }

@@ -28,8 +28,32 @@ pub(super) struct Curve {
     pub fit_resolution_a: f64,
 }
 
+/// One value of a spectrum.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Point {
+    /// Spatial frequency, 1/Å.
+    pub k: f64,
+    /// Argument of the fitted CTF there, radians.
+    pub phase: f64,
+    /// Power over background, minus 1.
+    pub contrast: f64,
+    /// Independent values that it is a mean of.
+    pub weight: f64,
+}
+
+/// The cells of the mean spectrum as points under a CTF that is the same everywhere.
+pub(super) fn points_of(cells: &Cells, ctf: &CtfParams) -> Vec<Point> {
+    let used = (0..cells.weight.len()).filter(|cell| cells.weight[*cell] > 0.0);
+    used.map(|cell| {
+        let k = cells.k2[cell].sqrt();
+        let phase = ctf.phase(k, cells.azimuth[cell]);
+        Point { k, phase, contrast: cells.contrast[cell], weight: cells.weight[cell] }
+    })
+    .collect()
+}
+
 /// Averages the contrast along lines of equal phase and correlates it with the model, from `min_resolution_a` on.
-pub(super) fn judge(cells: &Cells, ctf: &CtfParams, min_resolution_a: f64) -> Curve {
+pub(super) fn judge(cells: &Cells, points: &[Point], ctf: &CtfParams, min_resolution_a: f64) -> Curve {
     let mean = CtfParams {
         defocus_u_a: 0.5 * (ctf.defocus_u_a + ctf.defocus_v_a),
         defocus_v_a: 0.5 * (ctf.defocus_u_a + ctf.defocus_v_a),
@@ -37,7 +61,7 @@ pub(super) fn judge(cells: &Cells, ctf: &CtfParams, min_resolution_a: f64) -> Cu
     };
     let frequency: Vec<f64> = (0..cells.rings).map(|ring| ring as f64 / cells.edge_a).collect();
     let model: Vec<f64> = frequency.iter().map(|k| mean.value(*k, 0.0).powi(2)).collect();
-    let (contrast, weight) = equiphase_average(cells, ctf, &mean);
+    let (contrast, weight) = equiphase_average(cells, points, &mean);
     let first = cells.ring_of(min_resolution_a).max(1);
     let reach: Vec<usize> = frequency.iter().map(|k| reach_of(&mean, *k, cells.edge_a)).collect();
     let window =
@@ -63,16 +87,15 @@ impl Curve {
     }
 }
 
-/// Mean contrast by ring of the frequency at which the mean defocus has a cell's phase, and the pixels in each.
-fn equiphase_average(cells: &Cells, ctf: &CtfParams, mean: &CtfParams) -> (Vec<f64>, Vec<f64>) {
+/// Mean contrast by ring of the frequency at which the mean defocus has a point's phase, and the weight of each.
+fn equiphase_average(cells: &Cells, points: &[Point], mean: &CtfParams) -> (Vec<f64>, Vec<f64>) {
     let (mut sums, mut weights) = (vec![0.0; cells.rings], vec![0.0; cells.rings]);
-    for cell in (0..cells.weight.len()).filter(|cell| cells.weight[*cell] > 0.0) {
-        let k = cells.k2[cell].sqrt();
-        let Some(k) = frequency_of_phase(mean, ctf.phase(k, cells.azimuth[cell]), k) else { continue };
+    for point in points {
+        let Some(k) = frequency_of_phase(mean, point.phase, point.k) else { continue };
         let ring = (k * cells.edge_a).round() as usize;
         if ring < cells.rings {
-            sums[ring] += cells.weight[cell] * cells.contrast[cell];
-            weights[ring] += cells.weight[cell];
+            sums[ring] += point.weight * point.contrast;
+            weights[ring] += point.weight;
         }
     }
     let contrast =

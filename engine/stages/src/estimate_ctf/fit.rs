@@ -1,325 +1,155 @@
-//! The parameters of the CTF that fit a spectrum best.
-//!
-//! Where the background is 1, a spectrum's contrast follows `CTF² = (1 - cos 2χ) / 2`. Three steps: the correlation of
-//! every sector with every defocus, as a table; the exhaustive search over mean defocus, astigmatism and angle, which
-//! reads only the table; and the refinement of the best starts on all cells.
+//! The parameters of the CTF that make a micrograph's mean spectrum most likely.
 
 use super::Unfit;
-use super::curve::{Curve, judge};
-use super::rings::{Cells, SECTORS};
-use super::simplex::minimise;
-use num_complex::Complex64;
-use std::f64::consts::PI;
+use super::likelihood::{Datum, Likelihood, MOST_TERMS, Maximum, Terms};
+use super::polar::SECTORS;
+use super::rings::Cells;
+use super::search::{Search, Start, ctf_of, starts};
+use std::ops::RangeInclusive;
 use vitreous_model::ctf::CtfParams;
 use vitreous_model::exposure::OpticsGroup;
 use vitreous_model::units::Degrees;
 
-/// Sectors of the exhaustive search, 10° each.
-const COARSE_SECTORS: usize = 18;
-/// Step of the exhaustive search in defocus and astigmatism, Å; less where `χ` would step by more than
-/// [`COARSE_STEP_RAD`].
-const COARSE_STEP_A: f64 = 100.0;
-const COARSE_STEP_RAD: f64 = 0.4;
-/// The exhaustive search goes up to so many times the expected astigmatism.
-const LARGEST_ASTIGMATISM: f64 = 4.0;
-/// Starts that are refined, and their smallest difference in mean defocus, Å.
-const STARTS: usize = 3;
-const START_DISTANCE_A: f64 = 300.0;
-/// First step of the refinement in phase shift, radians.
-const PHASE_STEP_RAD: f64 = 0.2;
-/// A ring without signal keeps this part of the largest weight, so that the fit can still find it.
-const LEAST_WEIGHT: f64 = 0.02;
 /// Fewer rings than this cannot carry a fit.
 const LEAST_RINGS: usize = 16;
-/// The refinement ends when the correlation changes by less.
-const TOLERANCE: f64 = 1e-7;
-const MOST_EVALUATIONS: usize = 400;
+/// Number of the phase shift among the parameters, after mean defocus and the halves of astigmatism towards 0° and 45°.
+const PHASE: usize = 3;
 
-/// What is looked for.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Search {
-    /// Lowest and highest resolution of the fit, Å.
-    pub min_resolution_a: f64,
-    pub max_resolution_a: f64,
-    /// Range of the mean defocus, Å.
-    pub min_defocus_a: f64,
-    pub max_defocus_a: f64,
-    /// Standard deviation of the astigmatism expected, Å.
-    pub expected_astigmatism_a: f64,
-    /// Fit a phase shift.
-    pub phase_shift: bool,
-}
-
-/// The best parameters, and the correlation coefficient of contrast and CTF² over the cells in range, weighted by
-/// their pixels.
+/// The best parameters.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Fitted {
     pub ctf: CtfParams,
+    /// Correlation coefficient of contrast and CTF² over the cells in range, weighted by their pixels.
     pub score: f64,
+    /// Standard errors of the mean defocus and of either component of the astigmatism, Å.
+    pub defocus_error_a: f64,
+    pub astigmatism_error_a: f64,
+}
+
+/// A fit with what further fits start from.
+pub(super) struct Fit {
+    pub fitted: Fitted,
+    /// The rings used.
+    pub rings: RangeInclusive<usize>,
+    pub terms: Terms,
+    pub likelihood: Likelihood,
+    pub maximum: Maximum,
 }
 
 /// Fits defocus, astigmatism and, if asked for, the phase shift (in `[0°, 180°)`: a power spectrum knows no more).
 ///
 /// # Errors
 /// [`Unfit::FewRings`].
-pub(super) fn fit(cells: &Cells, optics: &OpticsGroup, search: &Search) -> Result<Fitted, Unfit> {
-    let mut target = Target::new(cells, optics, search)?;
-    let refined = target.starts().into_iter().map(|start| target.refine(&start));
-    let best = refined.max_by(|a, b| a.correlation.total_cmp(&b.correlation));
-    let mut best = best.expect("the exhaustive search should give at least one start");
-    // rings that show little decide little: the best weight of a ring is the amplitude of its signal
-    target.weigh_by_signal(&judge(cells, &target.ctf(&best), search.min_resolution_a));
-    best = target.refine(&best);
-    let score = Target::new(cells, optics, search)?.correlation(&best.parameters());
-    Ok(Fitted { ctf: target.ctf(&best), score })
+pub(super) fn fit(cells: &Cells, optics: &OpticsGroup, search: &Search) -> Result<Fit, Unfit> {
+    let rings = rings_of(cells, search)?;
+    let terms = terms_of(search);
+    let mut likelihood = Likelihood::new(data_of(cells, &rings, optics), cells.edge_a);
+    let refined = starts(cells, rings.clone(), optics, search)
+        .into_iter()
+        .map(|start| likelihood.maximise(&terms, &likelihood.flat(geometry_of(&start, &terms))));
+    let range = search.min_defocus_a..=search.max_defocus_a;
+    let inside = |maximum: &Maximum| range.contains(&maximum.state.geometry[0]);
+    let best =
+        refined.max_by(|a, b| inside(a).cmp(&inside(b)).then(a.log_posterior.total_cmp(&b.log_posterior)));
+    let best = best.expect("the exhaustive search should give at least one start");
+    likelihood.measure_dispersion(&terms, &best.state);
+    let maximum = likelihood.maximise(&terms, &best.state);
+    let ctf = ctf_at(&maximum.state.geometry, &terms, optics);
+    let error = |i: usize| maximum.covariance[(i, i)].sqrt();
+    let fitted = Fitted {
+        ctf,
+        score: score(cells, &rings, &ctf),
+        defocus_error_a: error(0),
+        astigmatism_error_a: 2.0 * (0.5 * (error(1).powi(2) + error(2).powi(2))).sqrt(),
+    };
+    Ok(Fit { fitted, rings, terms, likelihood, maximum })
 }
 
-/// A point of the search: its correlation, mean defocus, half the astigmatism towards 0° and towards 45° (all in Å),
-/// phase shift in radians.
-#[derive(Debug, Clone, Copy)]
-struct Point {
-    correlation: f64,
-    mean_a: f64,
-    along_a: f64,
-    across_a: f64,
-    phase: f64,
-}
-
-impl Point {
-    /// As the simplex method has it: `[mean, along, across, phase]`.
-    fn parameters(&self) -> Vec<f64> {
-        vec![self.mean_a, self.along_a, self.across_a, self.phase]
-    }
-}
-
-/// One cell in range: `χ = base + slope · defocus(azimuth)`.
-#[derive(Debug, Clone, Copy)]
-struct Cell {
-    ring: usize,
-    base: f64,
-    slope: f64,
-    cos_2_azimuth: f64,
-    sin_2_azimuth: f64,
-    contrast: f64,
-    weight: f64,
-}
-
-struct Target<'a> {
-    cells: Vec<Cell>,
-    /// The same averaged over rings in [`COARSE_SECTORS`].
-    coarse: Vec<Vec<Cell>>,
-    optics: &'a OpticsGroup,
-    search: &'a Search,
-    /// Step of the exhaustive search, Å.
-    step_a: f64,
-}
-
-fn ctf_of(optics: &OpticsGroup, defocus_a: f64) -> CtfParams {
-    CtfParams {
-        defocus_u_a: defocus_a,
-        defocus_v_a: defocus_a,
-        astigmatism_angle: Degrees(0.0),
-        phase_shift: Degrees(0.0),
-        voltage: optics.voltage,
-        cs: optics.cs,
-        amplitude_contrast: optics.amplitude_contrast,
-    }
-}
-
-impl<'a> Target<'a> {
-    fn new(cells: &Cells, optics: &'a OpticsGroup, search: &'a Search) -> Result<Self, Unfit> {
-        let (first, last) =
-            (cells.ring_of(search.min_resolution_a).max(1), cells.ring_of(search.max_resolution_a));
-        let rings = (last + 1).saturating_sub(first);
-        if rings < LEAST_RINGS {
-            return Err(Unfit::FewRings {
-                min_resolution_a: search.min_resolution_a,
-                max_resolution_a: search.max_resolution_a,
-                rings,
-                least: LEAST_RINGS,
-            });
-        }
-        let (none, unit) = (ctf_of(optics, 0.0), ctf_of(optics, 1.0));
-        let cell = |ring: usize, k2: f64, azimuth: f64, contrast: f64, weight: f64| {
-            let k = k2.sqrt();
-            let base = none.phase(k, azimuth);
-            let (sin_2_azimuth, cos_2_azimuth) = (2.0 * azimuth).sin_cos();
-            Cell {
-                ring,
-                base,
-                slope: unit.phase(k, azimuth) - base,
-                cos_2_azimuth,
-                sin_2_azimuth,
-                contrast,
-                weight,
-            }
-        };
-        let fine = (first * SECTORS..(last + 1) * SECTORS)
-            .filter(|&i| cells.weight[i] > 0.0)
-            .map(|i| cell(i / SECTORS, cells.k2[i], cells.azimuth[i], cells.contrast[i], cells.weight[i]))
-            .collect();
-        let coarse = (0..COARSE_SECTORS).map(|sector| {
-            let fine = sector * SECTORS / COARSE_SECTORS..(sector + 1) * SECTORS / COARSE_SECTORS;
-            let merged = (first..=last).map(|ring| {
-                let mut sums = [0.0; 4];
-                for i in fine.clone().map(|sector| ring * SECTORS + sector) {
-                    let w = cells.weight[i];
-                    let parts = [w, w * cells.k2[i], w * cells.azimuth[i], w * cells.contrast[i]];
-                    sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += part);
-                }
-                (ring, sums)
-            });
-            let used = merged.filter(|(_, [w, ..])| *w > 0.0);
-            let mean = used
-                .map(|(ring, [w, k2, azimuth, contrast])| cell(ring, k2 / w, azimuth / w, contrast / w, w));
-            centred(mean.collect())
+fn rings_of(cells: &Cells, search: &Search) -> Result<RangeInclusive<usize>, Unfit> {
+    let (first, last) =
+        (cells.ring_of(search.min_resolution_a).max(1), cells.ring_of(search.max_resolution_a));
+    let rings = (last + 1).saturating_sub(first);
+    if rings < LEAST_RINGS {
+        return Err(Unfit::FewRings {
+            min_resolution_a: search.min_resolution_a,
+            max_resolution_a: search.max_resolution_a,
+            rings,
+            least: LEAST_RINGS,
         });
-        let steepest =
-            unit.phase(last as f64 / cells.edge_a, 0.0) - none.phase(last as f64 / cells.edge_a, 0.0);
-        let step_a = COARSE_STEP_A.min(COARSE_STEP_RAD / steepest);
-        Ok(Self { cells: fine, coarse: coarse.collect(), optics, search, step_a })
     }
+    Ok(first..=last)
+}
 
-    /// The best places of the exhaustive search, apart in mean defocus.
-    fn starts(&self) -> Vec<Point> {
-        let steps = ((self.search.max_defocus_a - self.search.min_defocus_a) / self.step_a).ceil() as usize;
-        let defocus = |i: usize| self.search.min_defocus_a + i as f64 * self.step_a;
-        let table: Vec<Vec<Complex64>> = self
-            .coarse
-            .iter()
-            .map(|sector| (0..=steps).map(|i| correlation_with_phase(sector, defocus(i))).collect())
-            .collect();
-        let largest = LARGEST_ASTIGMATISM * self.search.expected_astigmatism_a;
-        let amounts = (largest / self.step_a).floor() as usize;
-        let mut best: Vec<Point> = vec![];
-        let mut at_defocus: Vec<Option<Point>> = vec![None; steps + 1];
-        for amount in 0..=amounts {
-            let half_a = 0.5 * amount as f64 * self.step_a;
-            let angles = if amount == 0 { 1 } else { COARSE_SECTORS };
-            for angle in (0..angles).map(|i| (i as f64 + 0.5) * PI / COARSE_SECTORS as f64) {
-                let offsets = self.offsets(half_a, angle);
-                for (i, slot) in at_defocus.iter_mut().enumerate() {
-                    let sum: Complex64 = table
-                        .iter()
-                        .zip(&offsets)
-                        .map(|(row, offset)| row[(i as isize + offset).clamp(0, steps as isize) as usize])
-                        .sum();
-                    // the contrast follows -cos(2χ + 2·phase), so its product with exp(2iχ) turns with the phase
-                    let (correlation, phase) = match self.search.phase_shift {
-                        true => (sum.norm(), 0.5 * (PI - sum.arg()).rem_euclid(2.0 * PI)),
-                        false => (-sum.re, 0.0),
-                    };
-                    if slot.is_none_or(|start| correlation > start.correlation) {
-                        let (sin, cos) = (2.0 * angle).sin_cos();
-                        let (along_a, across_a) = (half_a * cos, half_a * sin);
-                        *slot = Some(Point { correlation, mean_a: defocus(i), along_a, across_a, phase });
-                    }
-                }
-            }
-        }
-        let mut all: Vec<Point> = at_defocus.into_iter().flatten().collect();
-        all.sort_by(|a, b| b.correlation.total_cmp(&a.correlation));
-        for start in all {
-            if best.len() < STARTS && best.iter().all(|b| (b.mean_a - start.mean_a).abs() >= START_DISTANCE_A)
-            {
-                best.push(start);
-            }
-        }
-        best
-    }
+/// Mean defocus, the halves of astigmatism towards 0° and 45°, and perhaps a phase shift.
+fn terms_of(search: &Search) -> Terms {
+    let mut prior = [0.0; MOST_TERMS];
+    // half the difference of the defoci
+    prior[1..3].fill((2.0 / search.expected_astigmatism_a).powi(2));
+    let phase = search.phase_shift.then_some(PHASE);
+    Terms { len: 3 + usize::from(search.phase_shift), phase, prior }
+}
 
-    /// By coarse sector, how many defocus steps astigmatism of `half_a` towards `angle` moves it.
-    fn offsets(&self, half_a: f64, angle: f64) -> Vec<isize> {
-        let middle = |sector: usize| (sector as f64 + 0.5) * PI / COARSE_SECTORS as f64;
-        (0..COARSE_SECTORS)
-            .map(|sector| (half_a / self.step_a * (2.0 * (middle(sector) - angle)).cos()).round() as isize)
-            .collect()
-    }
+fn geometry_of(start: &Start, terms: &Terms) -> Vec<f64> {
+    [start.mean_a, start.along_a, start.across_a, start.phase][..terms.len].to_vec()
+}
 
-    /// The best point near `start`.
-    fn refine(&self, start: &Point) -> Point {
-        let mut at = start.parameters();
-        let mut steps = vec![self.step_a, self.step_a, self.step_a, PHASE_STEP_RAD];
-        if !self.search.phase_shift {
-            (at, steps) = (at[..3].to_vec(), steps[..3].to_vec());
-        }
-        let pixels: f64 = self.cells.iter().map(|cell| cell.weight).sum();
-        let range = self.search.min_defocus_a..=self.search.max_defocus_a;
-        let cost = |x: &[f64]| {
-            if !range.contains(&x[0]) {
-                return f64::INFINITY;
-            }
-            let astigmatism = 2.0 * x[1].hypot(x[2]) / self.search.expected_astigmatism_a;
-            // the logarithm of a normal prior, on the scale of the correlation of so many independent pixels
-            let prior = 0.5 * astigmatism * astigmatism / pixels;
-            prior - self.correlation(x)
-        };
-        let found = minimise(cost, &at, &steps, TOLERANCE, MOST_EVALUATIONS).at;
-        let phase = found.get(3).copied().unwrap_or(0.0);
-        let correlation = self.correlation(&found);
-        Point { correlation, mean_a: found[0], along_a: found[1], across_a: found[2], phase }
-    }
+/// Argument of the CTF without defocus at a squared frequency, and what 1 Å of defocus adds.
+pub(super) fn phases(optics: &OpticsGroup, k2: f64) -> (f64, f64) {
+    let base = ctf_of(optics, 0.0).phase(k2.sqrt(), 0.0);
+    (base, ctf_of(optics, 1.0).phase(k2.sqrt(), 0.0) - base)
+}
 
-    /// Multiplies the weights of cells by the part of a ring's contrast that follows the CTF.
-    fn weigh_by_signal(&mut self, curve: &Curve) {
-        let signal = |ring: usize| (curve.correlation[ring] * curve.amplitude[ring]).max(0.0);
-        let largest = self.cells.iter().map(|cell| signal(cell.ring)).fold(0.0, f64::max);
-        if largest > 0.0 {
-            self.cells
-                .iter_mut()
-                .for_each(|cell| cell.weight *= (signal(cell.ring) / largest).max(LEAST_WEIGHT));
-        }
-    }
+/// What mean defocus, astigmatism and a phase shift change at an azimuth.
+pub(super) fn factors_at(azimuth: f64) -> [f64; MOST_TERMS] {
+    let mut factors = [0.0; MOST_TERMS];
+    let (sin, cos) = (2.0 * azimuth).sin_cos();
+    factors[..=PHASE].copy_from_slice(&[1.0, cos, sin, 1.0]);
+    factors
+}
 
-    fn ctf(&self, point: &Point) -> CtfParams {
-        let half_a = point.along_a.hypot(point.across_a);
-        CtfParams {
-            defocus_u_a: point.mean_a + half_a,
-            defocus_v_a: point.mean_a - half_a,
-            astigmatism_angle: Degrees((0.5 * point.across_a.atan2(point.along_a)).to_degrees()),
-            phase_shift: Degrees(point.phase.to_degrees().rem_euclid(180.0)),
-            ..ctf_of(self.optics, 0.0)
+fn data_of(cells: &Cells, rings: &RangeInclusive<usize>, optics: &OpticsGroup) -> Vec<Datum> {
+    let used = (rings.start() * SECTORS..(rings.end() + 1) * SECTORS).filter(|&i| cells.weight[i] > 0.0);
+    used.map(|i| {
+        let (base, slope) = phases(optics, cells.k2[i]);
+        Datum {
+            ring: i / SECTORS,
+            k: cells.k2[i].sqrt(),
+            base,
+            slope,
+            factors: factors_at(cells.azimuth[i]),
+            power: 1.0 + cells.contrast[i],
+            samples: cells.weight[i],
         }
-    }
+    })
+    .collect()
+}
 
-    /// Weighted correlation coefficient of contrast and CTF² at `[mean, along, across, phase]`.
-    fn correlation(&self, x: &[f64]) -> f64 {
-        let twice_phase = 2.0 * x.get(3).copied().unwrap_or(0.0);
-        let (mut w, mut m, mut mm, mut c, mut cc, mut mc) = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0);
-        for cell in &self.cells {
-            let defocus = x[0] + x[1] * cell.cos_2_azimuth + x[2] * cell.sin_2_azimuth;
-            let model = -(2.0 * (cell.base + cell.slope * defocus) + twice_phase).cos();
-            let (weighted, contrast) = (cell.weight * model, cell.contrast);
-            w += cell.weight;
-            m += weighted;
-            mm += weighted * model;
-            c += cell.weight * contrast;
-            cc += cell.weight * contrast * contrast;
-            mc += weighted * contrast;
-        }
-        let variances = (mm - m * m / w) * (cc - c * c / w);
-        if variances > 0.0 { (mc - m * c / w) / variances.sqrt() } else { 0.0 }
+/// The CTF of the geometry's first parameters.
+pub(super) fn ctf_at(geometry: &[f64], terms: &Terms, optics: &OpticsGroup) -> CtfParams {
+    let half_a = geometry[1].hypot(geometry[2]);
+    let phase = terms.phase.map_or(0.0, |i| geometry[i]);
+    CtfParams {
+        defocus_u_a: geometry[0] + half_a,
+        defocus_v_a: geometry[0] - half_a,
+        astigmatism_angle: Degrees((0.5 * geometry[2].atan2(geometry[1])).to_degrees()),
+        phase_shift: Degrees(phase.to_degrees().rem_euclid(180.0)),
+        ..ctf_of(optics, 0.0)
     }
 }
 
-/// The cells with the weighted mean of their contrast taken off.
-fn centred(mut cells: Vec<Cell>) -> Vec<Cell> {
-    let weight: f64 = cells.iter().map(|cell| cell.weight).sum();
-    let mean = cells.iter().map(|cell| cell.weight * cell.contrast).sum::<f64>() / weight.max(1.0);
-    cells.iter_mut().for_each(|cell| cell.contrast -= mean);
-    cells
-}
-
-/// `Σ w c exp(2iχ)` over cells of mean contrast 0, over the norm of the centred `cos 2χ`.
-fn correlation_with_phase(cells: &[Cell], defocus_a: f64) -> Complex64 {
-    let (mut sum, mut w, mut m, mut mm) = (Complex64::default(), 0.0, 0.0, 0.0);
-    for cell in cells {
-        let (sin, cos) = (2.0 * (cell.base + cell.slope * defocus_a)).sin_cos();
-        sum += cell.weight * cell.contrast * Complex64::new(cos, sin);
-        w += cell.weight;
-        m += cell.weight * cos;
-        mm += cell.weight * cos * cos;
+/// Correlation coefficient of contrast and CTF², weighted by samples.
+fn score(cells: &Cells, rings: &RangeInclusive<usize>, ctf: &CtfParams) -> f64 {
+    let (mut w, mut m, mut mm, mut c, mut cc, mut mc) = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0);
+    for i in rings.start() * SECTORS..(rings.end() + 1) * SECTORS {
+        let (weight, contrast) = (cells.weight[i], cells.contrast[i]);
+        let model = ctf.value(cells.k2[i].sqrt(), cells.azimuth[i]).powi(2);
+        w += weight;
+        m += weight * model;
+        mm += weight * model * model;
+        c += weight * contrast;
+        cc += weight * contrast * contrast;
+        mc += weight * model * contrast;
     }
-    let variance = mm - m * m / w.max(1.0);
-    if variance > 0.0 { sum / variance.sqrt() } else { Complex64::default() }
+    let variances = (mm - m * m / w) * (cc - c * c / w);
+    if variances > 0.0 { (mc - m * c / w) / variances.sqrt() } else { 0.0 }
 }

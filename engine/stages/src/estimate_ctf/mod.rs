@@ -1,15 +1,21 @@
 //! `estimate-ctf`: defocus, astigmatism, phase shift and fit resolution of micrographs from their power spectra.
 //!
-//! [`spectrum`] averages tiles, [`rings`] takes the background off and sorts the spectrum into polar cells, [`fit`] finds
-//! the parameters, [`curve`] judges how far the fit holds.
+//! [`spectrum`] transforms tiles and sorts their power into cells of a [`polar`] grid, [`rings`] takes the background off
+//! their mean, [`search`] looks everywhere, [`fit`] climbs to the maximum of the [`likelihood`], [`surface`] finds tilt and
+//! curvature, [`curve`] judges how far the fit holds, [`flags`] looks for ice and drift.
 
 mod curve;
 mod fit;
+mod flags;
+mod likelihood;
+mod polar;
 mod report;
+mod ring_basis;
 mod rings;
 mod run;
-mod simplex;
+mod search;
 mod spectrum;
+mod surface;
 #[cfg(test)]
 mod tests;
 

@@ -1,11 +1,14 @@
 //! What `estimate-ctf` shows: medians, distributions, and spectra with their fits.
 
 use super::curve::{Curve, THRESHOLD};
-use super::rings::{Cells, SECTORS};
+use super::polar::SECTORS;
+use super::rings::Cells;
 use super::run::Estimate;
+use crate::thumbnail;
 use serde_json::json;
 use std::f64::consts::PI;
 use vitreous_jobs::estimate_ctf::EstimateCtf;
+use vitreous_model::ctf::DefocusSurface;
 use vitreous_model::exposure::{CtfFit, Exposure};
 use vitreous_model::report::{Axis, Figure, Mark, Raster, Report, Series, SeriesStyle, Skipped};
 
@@ -15,8 +18,12 @@ const SHOWN_BEYOND: f64 = 0.85;
 const SHOWN_RANGE: f32 = 2.2;
 /// The picture of a spectrum is averaged over so many sectors of 3° on either side.
 const ARC_SECTORS: usize = 2;
+/// Longer edge of the picture of a defocus that is not the same everywhere.
+const SURFACE_PIXELS: f64 = 160.0;
 /// Bars of a histogram, at most about.
 const BARS: f64 = 24.0;
+/// Exposures whose ring of ice stands out by more than this fraction are named.
+const MUCH_ICE: f64 = 0.3;
 /// Exposures with a worse score than this part of the median are named.
 const POOR_SCORE: f64 = 0.4;
 
@@ -52,6 +59,8 @@ pub(super) fn make(
     report.number("defocus_median_A", "Median defocus", median(&mean_defocus), "Å");
     report.number("astigmatism_median_A", "Median astigmatism", median(&astigmatism), "Å");
     report.number("score_median", "Median correlation with the fit", median(&|fit| fit.score), "");
+    let tilted = fits.iter().filter(|(_, fit)| fit.surface != DefocusSurface::default()).count();
+    report.number("tilted", "With a tilt or curvature", tilted as f64, "");
     if params.phase_shift {
         report.number(
             "phase_shift_median_deg",
@@ -66,6 +75,7 @@ pub(super) fn make(
     for (index, (name, estimate)) in shown.iter().enumerate() {
         report.figures.push(spectrum_figure(index, name, estimate, params));
         report.figures.push(curve_figure(index, name, &estimate.curve, params));
+        report.figures.extend(surface_figure(index, name, estimate));
     }
     if fits.len() > 1 {
         report.figures.extend(distributions(&fits));
@@ -102,6 +112,11 @@ fn record(name: &str, fit: &CtfFit) -> serde_json::Value {
         "phase_shift_deg": fit.ctf.phase_shift.0,
         "fit_resolution_A": fit.fit_resolution_a,
         "score": fit.score,
+        "defocus_error_A": fit.defocus_error_a,
+        "tilt_deg": fit.surface.tilt().0,
+        "tilt_axis_deg": fit.surface.tilt_axis().0,
+        "ice_ring": fit.ice_ring,
+        "drift_A": fit.drift_a,
     })
 }
 
@@ -126,6 +141,23 @@ fn notes(fits: &[(&str, &CtfFit)], params: &EstimateCtf) -> Vec<String> {
             list(ended)
         ));
     }
+    let icy = fits.iter().filter(|(_, fit)| fit.ice_ring.is_some_and(|ice| ice > MUCH_ICE));
+    let icy: Vec<&str> = icy.map(|(name, _)| *name).collect();
+    if !icy.is_empty() {
+        notes.push(format!(
+            "A ring of ice stands out near 3.7 Å: {}. See max_ice of curate-exposures.",
+            list(icy)
+        ));
+    }
+    let drifted = fits.iter().filter(|(_, fit)| fit.drift_a.is_some_and(|drift_a| drift_a > 0.0));
+    let drifted: Vec<&str> = drifted.map(|(name, _)| *name).collect();
+    if !drifted.is_empty() {
+        notes.push(format!(
+            "Rings are weaker along one direction, as drift that was not corrected makes them: {}. See max_drift of \
+             curate-exposures.",
+            list(drifted)
+        ));
+    }
     let usual = median(fits.iter().map(|(_, fit)| fit.score).collect());
     let poor: Vec<&str> =
         fits.iter().filter(|(_, fit)| fit.score < POOR_SCORE * usual).map(|(n, _)| *n).collect();
@@ -138,7 +170,7 @@ fn notes(fits: &[(&str, &CtfFit)], params: &EstimateCtf) -> Vec<String> {
 /// Left half: the spectrum over its background, averaged over short arcs so that rings show; right half: the fitted CTF².
 /// Both with equal contrast.
 fn spectrum_figure(index: usize, name: &str, estimate: &Estimate, params: &EstimateCtf) -> Figure {
-    let Estimate { cells, fitted, curve } = estimate;
+    let Estimate { cells, fitted, curve, .. } = estimate;
     let edge_a = cells.edge_a;
     let most = cells.rings as isize - 2;
     let radius = ((edge_a / (SHOWN_BEYOND * params.max_resolution)).round() as isize).min(most);
@@ -178,6 +210,40 @@ fn spectrum_figure(index: usize, name: &str, estimate: &Estimate, params: &Estim
         marks,
         pixel_size_a: None,
     }
+}
+
+/// Defocus over a micrograph that is not flat, the lowest black.
+fn surface_figure(index: usize, name: &str, estimate: &Estimate) -> Option<Figure> {
+    let (surface, slope_error) = estimate.surface?;
+    let [width_a, height_a] = estimate.size_a;
+    let step_a = width_a.max(height_a) / SURFACE_PIXELS;
+    let [width, height] = [width_a, height_a].map(|edge_a| (edge_a / step_a).round().max(1.0) as usize);
+    let at = |i: usize, n: usize| (i as f64 - 0.5 * (n as f64 - 1.0)) * step_a;
+    let values: Vec<f32> = (0..height)
+        .flat_map(|y| (0..width).map(move |x| (x, y)))
+        .map(|(x, y)| surface.offset_a(at(x, width), at(y, height)) as f32)
+        .collect();
+    let (low, high) = values.iter().fold((f32::MAX, f32::MIN), |(l, h), v| (l.min(*v), h.max(*v)));
+    let mean = 0.5 * (estimate.fitted.ctf.defocus_u_a + estimate.fitted.ctf.defocus_v_a);
+    Some(Figure::Image {
+        id: format!("surface_{index}"),
+        title: format!(
+            "Defocus over {name}, {:.0} (black) to {:.0} Å: tilt {:.1} ± {:.1}° about an axis at {:.0}°",
+            mean + f64::from(low),
+            mean + f64::from(high),
+            surface.tilt().0,
+            slope_error.atan().to_degrees(),
+            surface.tilt_axis().0
+        ),
+        raster: Raster::from_values(&values, width, low, high),
+        marks: vec![],
+        pixel_size_a: Some(step_a),
+    })
+}
+
+/// The same as a small picture of its own.
+pub(super) fn small_spectrum(name: &str, estimate: &Estimate, params: &EstimateCtf) -> Figure {
+    thumbnail::shrunk(spectrum_figure(0, name, estimate, params))
 }
 
 /// Contrast by ring and sector, averaged over [`ARC_SECTORS`] on either side.

@@ -1,13 +1,10 @@
 //! A power spectrum in polar cells, its background divided out.
 
-use super::spectrum::Spectrum;
+use super::polar::{PolarGrid, SECTORS};
+use super::spectrum::TileSpectra;
 use crate::micrograph::{SD_PER_MAD, median_of};
-use std::f64::consts::PI;
-use vitreous_compute::fourier::{friedel_count, radius_of};
-use vitreous_model::conventions::{shell_of, signed_frequency};
+use vitreous_model::conventions::shell_of;
 
-/// Sectors of the half circle: 3° each, in which the CTF of any sane astigmatism is constant.
-pub(super) const SECTORS: usize = 60;
 /// Width of the local fit of the background on the axis of squared frequency, 1/Å²: wider than a ring at 4000 Å
 /// defocus and 300 kV, narrower than the fall of the low-resolution background.
 const BACKGROUND_WIDTH: f64 = 0.006;
@@ -16,7 +13,7 @@ const CUT_SD: f64 = 4.0;
 /// Rings nearest to the origin, which no background fits.
 const INNERMOST: usize = 3;
 
-/// A spectrum in cells of one Fourier pixel times [`SECTORS`] sectors: index `ring · SECTORS + sector`.
+/// A spectrum in cells, index `ring · SECTORS + sector`.
 #[derive(Debug, Clone)]
 pub(super) struct Cells {
     /// Rings, from 0.
@@ -29,44 +26,32 @@ pub(super) struct Cells {
     pub azimuth: Vec<f64>,
     /// Power over background, minus 1; cut at [`CUT_SD`].
     pub contrast: Vec<f64>,
-    /// Independent pixels of the half plane in the cell.
+    /// Independent values that the contrast is a mean of.
     pub weight: Vec<f64>,
+    /// The background by ring.
+    pub background: Vec<f64>,
 }
 
 impl Cells {
-    /// Sorts a spectrum into cells and divides by its background.
-    pub fn of(spectrum: &Spectrum) -> Self {
-        let rings = spectrum.tile / 2;
-        let cells = rings * SECTORS;
-        let edge_a = spectrum.edge_a();
-        let (mut k2, mut azimuth) = (vec![0.0; cells], vec![0.0; cells]);
-        let (mut power, mut weight) = (vec![0.0; cells], vec![0.0; cells]);
-        for ((y, x), &value) in spectrum.power.indexed_iter() {
-            let radius = radius_of(y, x, spectrum.tile, spectrum.tile);
-            let ring = shell_of(radius);
-            let qy = signed_frequency(y, spectrum.tile);
-            // of the columns that hold both members of a Friedel pair, half is enough
-            let twin = friedel_count(x, spectrum.tile) == 1 && qy <= 0;
-            if ring >= rings || twin {
-                continue;
-            }
-            let angle = (qy as f64).atan2(x as f64).rem_euclid(PI);
-            let sector = ((angle / PI * SECTORS as f64) as usize).min(SECTORS - 1);
-            let cell = ring * SECTORS + sector;
-            k2[cell] += (radius / edge_a).powi(2);
-            azimuth[cell] += angle;
-            power[cell] += value;
-            weight[cell] += 1.0;
-        }
-        for cell in 0..cells {
-            let n = f64::max(weight[cell], 1.0);
-            k2[cell] /= n;
-            azimuth[cell] /= n;
-            power[cell] /= n;
-        }
-        let background = background(&power, &weight, rings, edge_a);
-        let contrast = (0..cells).map(|cell| power[cell] / background[cell / SECTORS] - 1.0).collect();
-        let mut cells = Self { rings, edge_a, k2, azimuth, contrast, weight };
+    /// Divides the mean spectrum of all tiles by its background.
+    pub fn of(spectra: &TileSpectra) -> Self {
+        let (grid, samples) = (&spectra.grid, spectra.samples * spectra.tiles.len() as f64);
+        Self::of_power(grid, &spectra.mean(), samples)
+    }
+
+    /// The same from the mean power by cell, each pixel a mean of so many independent values.
+    pub fn of_power(grid: &PolarGrid, power: &[f64], samples: f64) -> Self {
+        let background = background(power, &grid.pixels, grid.rings, grid.edge_a);
+        let contrast = (0..grid.len()).map(|cell| power[cell] / background[cell / SECTORS] - 1.0);
+        let mut cells = Self {
+            rings: grid.rings,
+            edge_a: grid.edge_a,
+            k2: grid.k2.clone(),
+            azimuth: grid.azimuth.clone(),
+            contrast: contrast.collect(),
+            weight: grid.pixels.iter().map(|n| n * samples).collect(),
+            background,
+        };
         cells.cut_outliers();
         cells
     }
@@ -121,53 +106,28 @@ fn background(power: &[f64], weight: &[f64], rings: usize, edge_a: f64) -> Vec<f
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ndarray::Array2;
 
-    fn spectrum(value: impl Fn(f64, f64) -> f64) -> Spectrum {
-        let (tile, pixel_size_a) = (256, 1.5);
-        let power = Array2::from_shape_fn((tile, tile / 2 + 1), |(y, x)| {
-            let qy = signed_frequency(y, tile) as f64;
-            value(qy.hypot(x as f64) / (tile as f64 * pixel_size_a), qy.atan2(x as f64))
-        });
-        Spectrum { power, tile, pixel_size_a }
+    fn cells(power: impl Fn(usize, f64) -> f64) -> Cells {
+        let grid = PolarGrid::new(256, 1.5);
+        let power: Vec<f64> = (0..grid.len()).map(|cell| power(cell, grid.k2[cell].sqrt())).collect();
+        Cells::of_power(&grid, &power, 1.0)
     }
 
     #[test]
     fn a_smooth_background_leaves_no_contrast() {
-        let cells = Cells::of(&spectrum(|k, _| (8.0 - 20.0 * k).exp()));
+        let cells = cells(|_, k| (8.0 - 20.0 * k).exp());
         let inside = cells.ring_of(15.0) * SECTORS..cells.ring_of(4.0) * SECTORS;
-        let worst = cells.contrast[inside].iter().fold(0.0_f64, |a, v| a.max(v.abs()));
+        let used = inside.filter(|cell| cells.weight[*cell] > 0.0);
+        let worst = used.fold(0.0_f64, |a, cell| a.max(cells.contrast[cell].abs()));
         // pixels lie up to half a ring off its middle, where the background differs by 3 %
         assert!(worst < 0.05, "{worst}");
     }
 
     #[test]
-    fn every_independent_pixel_is_in_one_cell_at_its_place() {
-        let cells = Cells::of(&spectrum(|_, _| 1.0));
-        let expected = (1..256)
-            .flat_map(|y| (0..129).map(move |x| (signed_frequency(y, 256), x)))
-            .chain((1..129).map(|x| (0, x)))
-            .filter(|&(qy, x)| !(x == 0 && qy <= 0) && shell_of((qy as f64).hypot(f64::from(x))) < 128)
-            .count();
-        assert_eq!(cells.weight.iter().sum::<f64>(), expected as f64);
-        for ring in [10, 60, 120] {
-            for sector in 0..SECTORS {
-                let cell = ring * SECTORS + sector;
-                if cells.weight[cell] > 0.0 {
-                    let k = cells.k2[cell].sqrt() * cells.edge_a;
-                    assert!((k - ring as f64).abs() <= 0.5, "{k}");
-                    let angle = cells.azimuth[cell] / PI * SECTORS as f64 - sector as f64;
-                    assert!((-1e-9..1.0 + 1e-9).contains(&angle), "{angle}");
-                }
-            }
-        }
-    }
-
-    #[test]
     fn a_spot_is_cut() {
-        let mut bright = spectrum(|k, _| 2.0 - k);
-        bright.power[[40, 40]] = 1e6;
-        let cells = Cells::of(&bright);
-        assert!(cells.contrast.iter().all(|v| v.abs() < 0.2));
+        let spot = 40 * SECTORS + 17;
+        let cells = cells(|cell, k| if cell == spot { 1e6 } else { 2.0 - k });
+        let used = (0..cells.contrast.len()).filter(|cell| cells.weight[*cell] > 0.0);
+        assert!(used.into_iter().all(|cell| cells.contrast[cell].abs() < 0.2));
     }
 }

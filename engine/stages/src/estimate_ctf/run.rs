@@ -1,13 +1,16 @@
 //! Micrographs in, the same with their CTF out.
 
-use super::curve::{Curve, judge};
-use super::fit::{Fitted, Search, fit};
+use super::curve::{Curve, judge, points_of};
+use super::fit::{Fitted, fit};
 use super::rings::Cells;
-use super::{report, spectrum};
+use super::search::Search;
+use super::surface::fit_surface;
+use super::{flags, report, spectrum};
 use crate::items::{Item, Outcome, for_each_item};
 use crate::{Ctx, StageError, micrograph};
 use std::path::PathBuf;
 use vitreous_jobs::estimate_ctf::EstimateCtf;
+use vitreous_model::ctf::DefocusSurface;
 use vitreous_model::event::EventKind;
 use vitreous_model::exposure::{CtfFit, Exposure, ExposureSet, MicrographSource, OpticsGroup};
 use vitreous_model::params::Validate;
@@ -20,16 +23,24 @@ const SHOWN: usize = 3;
 pub(super) struct Estimate {
     pub cells: Cells,
     pub fitted: Fitted,
+    /// How the defocus changes over the micrograph, and the standard error of either slope; `None`: flat.
+    pub surface: Option<(DefocusSurface, f64)>,
     pub curve: Curve,
+    pub ice_ring: Option<f64>,
+    pub drift_a: f64,
+    /// Width and height of the micrograph, Å.
+    pub size_a: [f64; 2],
 }
 
 impl Estimate {
     /// What goes into tables.
     pub fn summary(&self) -> CtfFit {
         CtfFit {
-            ctf: self.fitted.ctf,
-            fit_resolution_a: self.curve.fit_resolution_a,
-            score: self.fitted.score,
+            surface: self.surface.map_or_else(DefocusSurface::default, |(surface, _)| surface),
+            defocus_error_a: Some(self.fitted.defocus_error_a).filter(|error| error.is_finite()),
+            ice_ring: self.ice_ring,
+            drift_a: Some(self.drift_a),
+            ..CtfFit::new(self.fitted.ctf, self.curve.fit_resolution_a, self.fitted.score)
         }
     }
 }
@@ -42,7 +53,9 @@ pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     let items: Vec<Item> = set.exposures.iter().map(|exposure| item(ctx, &params, &set, exposure)).collect();
     let outcomes = for_each_item(ctx, "micrographs", &items, params.max_bad_fraction, |index| {
         let exposure = &set.exposures[index];
-        let summary = estimate(ctx, &params, &set, exposure)?.summary();
+        let estimate = estimate(ctx, &params, &set, exposure)?;
+        ctx.picture(&exposure.name, &report::small_spectrum(&exposure.name, &estimate, &params))?;
+        let summary = estimate.summary();
         let mean = 0.5 * (summary.ctf.defocus_u_a + summary.ctf.defocus_v_a);
         ctx.say(EventKind::Figure { name: "defocus".into(), value: mean.round(), unit: "Å".into() });
         Ok(summary)
@@ -105,8 +118,8 @@ pub(super) fn estimate_pixels(
     optics: &OpticsGroup,
     params: &EstimateCtf,
 ) -> Result<Estimate, super::Unfit> {
-    let spectrum = spectrum::of_micrograph(pixels.view(), pixel_size_a, params.tile as usize)?;
-    let cells = Cells::of(&spectrum);
+    let spectra = spectrum::of_micrograph(pixels.view(), pixel_size_a, params.tile as usize)?;
+    let cells = Cells::of(&spectra);
     let search = Search {
         min_resolution_a: params.min_resolution,
         max_resolution_a: params.max_resolution,
@@ -115,9 +128,17 @@ pub(super) fn estimate_pixels(
         expected_astigmatism_a: params.expected_astigmatism,
         phase_shift: params.phase_shift,
     };
-    let fitted = fit(&cells, optics, &search)?;
-    let curve = judge(&cells, &fitted.ctf, params.min_resolution);
-    Ok(Estimate { cells, fitted, curve })
+    let flat = fit(&cells, optics, &search)?;
+    let found = params.tilt.then(|| fit_surface(&spectra, &cells, &flat, optics)).flatten();
+    let (ice_ring, drift_a) = (flags::ice_ring(&spectra), flags::drift_a(&flat));
+    let (fitted, points) = match &found {
+        Some(surface) => (surface.of(&flat.fitted), surface.points.clone()),
+        None => (flat.fitted, points_of(&cells, &flat.fitted.ctf)),
+    };
+    let curve = judge(&cells, &points, &fitted.ctf, params.min_resolution);
+    let surface = found.map(|found| (found.surface, found.slope_error));
+    let size_a = [pixels.ncols(), pixels.nrows()].map(|n| n as f64 * pixel_size_a);
+    Ok(Estimate { cells, fitted, surface, curve, ice_ring, drift_a, size_a })
 }
 
 /// The exposures that could be estimated, with their fits.

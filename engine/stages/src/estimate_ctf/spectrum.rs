@@ -1,10 +1,11 @@
-//! The power spectrum of a micrograph: the mean over half-overlapping tiles.
+//! The power spectra of a micrograph's half-overlapping tiles, in polar cells.
 
 use super::Unfit;
+use super::polar::PolarGrid;
 use ndarray::{Array2, ArrayView2, Zip, s};
 use rayon::prelude::*;
+use std::sync::Arc;
 use vitreous_compute::fourier::{HalfImage, next_5_smooth};
-use vitreous_model::conventions::signed_frequency;
 
 /// Nyquist limit to which spectra of finely sampled micrographs are cropped; nothing beyond it is fitted.
 const NYQUIST_A: f64 = 2.8;
@@ -12,30 +13,30 @@ const NYQUIST_A: f64 = 2.8;
 const LEAST_TILE: usize = 64;
 /// Part of a tile's edge over which it is faded out, against leakage along the axes.
 const FADE: f64 = 0.1;
-/// Tiles summed by one task; fixed, so that sums do not depend on the number of threads.
-const CHUNK: usize = 8;
 
-/// A power spectrum.
+/// The power spectra of a micrograph's tiles.
 #[derive(Debug, Clone)]
-pub(super) struct Spectrum {
-    /// Mean `|F|²` of tiles with mean 0 and variance 1; shape `[tile, tile/2 + 1]`, corner layout.
-    pub power: Array2<f64>,
-    /// Edge of the full spectrum, pixels.
-    pub tile: usize,
-    /// Pixel size that belongs to `tile`: a Fourier pixel is `1 / (tile · pixel_size_a)`.
-    pub pixel_size_a: f64,
+pub(super) struct TileSpectra {
+    /// The cells.
+    pub grid: Arc<PolarGrid>,
+    /// Tiles that are not flat.
+    pub tiles: Vec<TilePower>,
+    /// How many independent values a pixel of one tile's spectrum stands for: less than 1, for tiles overlap.
+    pub samples: f64,
 }
 
-impl Spectrum {
-    /// Edge of a tile in Å.
-    pub fn edge_a(&self) -> f64 {
-        self.tile as f64 * self.pixel_size_a
-    }
+/// The power spectrum of one tile, of mean 0 and variance 1.
+#[derive(Debug, Clone)]
+pub(super) struct TilePower {
+    /// Its middle, from the micrograph's middle, Å (x, y).
+    pub centre_a: [f64; 2],
+    /// Mean `|F|²` by cell.
+    pub power: Vec<f32>,
 }
 
-/// Averages the spectra of the tiles of a micrograph `[height, width]`.
+/// The spectra of the tiles of a micrograph `[height, width]`.
 ///
-/// `tile` is the edge of the result. Micrographs of finer pixels than half of [`NYQUIST_A`] are cut into larger tiles,
+/// `tile` is the edge of a spectrum. Micrographs of finer pixels than half of [`NYQUIST_A`] are cut into larger tiles,
 /// whose spectra are cropped; small micrographs into smaller ones.
 ///
 /// # Errors
@@ -44,7 +45,7 @@ pub(super) fn of_micrograph(
     pixels: ArrayView2<'_, f32>,
     pixel_size_a: f64,
     tile: usize,
-) -> Result<Spectrum, Unfit> {
+) -> Result<TileSpectra, Unfit> {
     let (height, width) = pixels.dim();
     let coarsening = (0.5 * NYQUIST_A / pixel_size_a).max(1.0);
     let least = (LEAST_TILE as f64 * coarsening).ceil() as usize;
@@ -54,36 +55,37 @@ pub(super) fn of_micrograph(
         return Err(Unfit::TooSmall { width, height, least });
     }
     let tile = if coarsening > 1.0 { 2 * (0.5 * cut as f64 / coarsening).round() as usize } else { cut };
+    let grid = PolarGrid::shared(tile, pixel_size_a * cut as f64 / tile as f64);
     let corners: Vec<[usize; 2]> = starts(height, cut)
         .into_iter()
-        .flat_map(|y| starts(width, cut).into_iter().map(move |x| [y, x]))
+        .flat_map(|y| starts(width, cut).into_iter().map(move |x| [x, y]))
         .collect();
     let window = window(cut);
-    let sums: Vec<(Array2<f64>, usize)> = corners
-        .par_chunks(CHUNK)
-        .map(|chunk| {
-            let mut sum = Array2::zeros((tile, tile / 2 + 1));
-            let mut count = 0;
-            for &[y, x] in chunk {
-                if let Some(cut_out) = windowed(pixels.slice(s![y..y + cut, x..x + cut]), &window) {
-                    add_power(&mut sum, &HalfImage::of(cut_out.view()));
-                    count += 1;
-                }
-            }
-            (sum, count)
-        })
-        .collect();
-    let mut power = Array2::zeros((tile, tile / 2 + 1));
-    let mut count = 0;
-    for (sum, n) in sums {
-        power += &sum;
-        count += n;
-    }
-    if count == 0 {
+    let middle = [0.5 * (width - cut) as f64, 0.5 * (height - cut) as f64];
+    let tiles = corners.par_iter().filter_map(|&[x, y]| {
+        let faded = windowed(pixels.slice(s![y..y + cut, x..x + cut]), &window)?;
+        let power = grid.power_of(HalfImage::of(faded.view()).data());
+        let centre_a = [(x as f64 - middle[0]) * pixel_size_a, (y as f64 - middle[1]) * pixel_size_a];
+        Some(TilePower { centre_a, power })
+    });
+    let tiles: Vec<TilePower> = tiles.collect();
+    if tiles.is_empty() {
         return Err(Unfit::Flat);
     }
-    power /= count as f64;
-    Ok(Spectrum { power, tile, pixel_size_a: pixel_size_a * cut as f64 / tile as f64 })
+    let samples = (height * width) as f64 / (cut * cut * corners.len()) as f64;
+    Ok(TileSpectra { grid, tiles, samples: samples.min(1.0) })
+}
+
+impl TileSpectra {
+    /// Mean power of all tiles by cell.
+    pub fn mean(&self) -> Vec<f64> {
+        let mut mean = vec![0.0; self.grid.len()];
+        for tile in &self.tiles {
+            mean.iter_mut().zip(&tile.power).for_each(|(sum, power)| *sum += f64::from(*power));
+        }
+        mean.iter_mut().for_each(|sum| *sum /= self.tiles.len() as f64);
+        mean
+    }
 }
 
 fn even_5_smooth(n: usize) -> usize {
@@ -115,24 +117,39 @@ fn window(n: usize) -> Vec<f32> {
 /// The tile with mean 0 and variance 1, faded at its edges; `None` if it is flat.
 fn windowed(tile: ArrayView2<'_, f32>, window: &[f32]) -> Option<Array2<f32>> {
     let n = tile.len() as f64;
-    let mean = tile.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
-    let variance = tile.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n;
+    let by_row = |value: &dyn Fn(&[f32]) -> f32| -> f64 {
+        tile.rows()
+            .into_iter()
+            .map(|row| f64::from(value(row.to_slice().expect("rows of a micrograph should be contiguous"))))
+            .sum()
+    };
+    let mean = by_row(&|row| sum_of(row, |v| v)) / n;
+    let level = mean as f32;
+    let variance = by_row(&|row| sum_of(row, |v| (v - level) * (v - level))) / n;
     // rounding of equal large values leaves a little
     if variance <= 1e-12 * mean * mean || variance == 0.0 {
         return None;
     }
-    let (mean, scale) = (mean as f32, (1.0 / variance.sqrt()) as f32);
-    Some(Array2::from_shape_fn(tile.dim(), |(y, x)| (tile[[y, x]] - mean) * scale * window[y] * window[x]))
+    let scale = (1.0 / variance.sqrt()) as f32;
+    let mut faded = Array2::zeros(tile.dim());
+    for ((mut to, from), by_row) in faded.rows_mut().into_iter().zip(tile.rows()).zip(window) {
+        let by_row = scale * by_row;
+        Zip::from(&mut to)
+            .and(from)
+            .and(window)
+            .for_each(|to, from, by_column| *to = (from - level) * by_row * by_column);
+    }
+    Some(faded)
 }
 
-/// Adds `|F|²` of the central part of `half` that fits into `sum`.
-fn add_power(sum: &mut Array2<f64>, half: &HalfImage) {
-    let (tile, columns) = sum.dim();
-    for (y, row) in sum.outer_iter_mut().enumerate() {
-        let source = signed_frequency(y, tile).rem_euclid(half.ny() as isize) as usize;
-        let source = half.data().slice(s![source, ..columns]);
-        Zip::from(row).and(source).for_each(|out, value| *out += f64::from(value.norm_sqr()));
+/// Sum over a row in eight lanes, which a compiler makes one vector.
+fn sum_of(row: &[f32], value: impl Fn(f32) -> f32) -> f32 {
+    let (eights, rest) = row.as_chunks::<8>();
+    let mut lanes = [0.0; 8];
+    for eight in eights {
+        lanes.iter_mut().zip(eight).for_each(|(lane, v)| *lane += value(*v));
     }
+    lanes.iter().sum::<f32>() + rest.iter().map(|v| value(*v)).sum::<f32>()
 }
 
 #[cfg(test)]
@@ -156,17 +173,15 @@ mod tests {
                 (100.0 + phase.cos()) as f32
             };
             let pixels = Array2::from_shape_fn((900, 1100), wave);
-            let spectrum = of_micrograph(pixels.view(), pixel_size_a, 256).unwrap();
-            assert!(
-                spectrum.pixel_size_a >= pixel_size_a && 2.0 * spectrum.pixel_size_a < NYQUIST_A.max(4.01)
-            );
-            let (at, _) = spectrum.power.indexed_iter().max_by(|a, b| a.1.total_cmp(b.1)).unwrap();
-            let per_a = 1.0 / spectrum.edge_a();
-            let (qx, qy) = (at.1 as f64 * per_a, signed_frequency(at.0, spectrum.tile) as f64 * per_a);
-            assert!(
-                (qx - 0.1).abs() < 0.6 * per_a && (qy - 0.05).abs() < 0.6 * per_a,
-                "{pixel_size_a}: {qx} {qy}"
-            );
+            let spectra = of_micrograph(pixels.view(), pixel_size_a, 256).unwrap();
+            let grid = &spectra.grid;
+            assert!(0.5 * grid.edge_a / grid.rings as f64 >= pixel_size_a);
+            assert!(grid.edge_a / grid.rings as f64 <= NYQUIST_A.max(4.01));
+            let mean = spectra.mean();
+            let at = (0..mean.len()).max_by(|a, b| mean[*a].total_cmp(&mean[*b])).unwrap();
+            let (k, azimuth) = (grid.k2[at].sqrt(), grid.azimuth[at]);
+            assert!((k - 0.1f64.hypot(0.05)).abs() < 0.6 / grid.edge_a, "{pixel_size_a}: {k}");
+            assert!((azimuth - 0.05f64.atan2(0.1)).abs() < 0.03, "{pixel_size_a}: {azimuth}");
         }
     }
 

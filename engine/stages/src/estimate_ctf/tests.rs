@@ -1,9 +1,12 @@
 //! Known truth, real micrographs, and the stage as a whole.
 
-use super::fit::{Search, fit};
+use super::fit::fit;
+use super::polar::{PolarGrid, SECTORS};
 use super::rings::Cells;
 use super::run::estimate_pixels;
-use super::spectrum::Spectrum;
+use super::search::Search;
+use super::spectrum::{TilePower, TileSpectra};
+use super::surface::{Surface, fit_surface};
 use super::*;
 use crate::test_data;
 use crate::{Input, micrograph};
@@ -19,7 +22,7 @@ use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::table;
 use vitreous_jobs::estimate_ctf::EstimateCtf as Params;
 use vitreous_model::conventions::signed_frequency;
-use vitreous_model::ctf::CtfParams;
+use vitreous_model::ctf::{CtfParams, DefocusSurface};
 use vitreous_model::exposure::{Exposure, ExposureSet, MicrographSource, OpticsGroup};
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::units::{Degrees, Kilovolt, Millimetre};
@@ -52,18 +55,20 @@ fn angle_between(a: f64, b: f64) -> f64 {
     (a - b + 90.0).rem_euclid(180.0) - 90.0
 }
 
-/// A spectrum of `tiles` independent tiles: steep background, CTF² under an envelope, noise as a mean of exponentials.
-fn synthetic_spectrum(truth: &CtfParams, tiles: f64, seed: u64) -> Spectrum {
-    let (tile, pixel_size_a) = (512, 1.4);
+/// The mean spectrum of `tiles` independent tiles: steep background, CTF² under an envelope times `signal`, noise as a mean
+/// of exponentials.
+fn synthetic_cells(truth: &CtfParams, tiles: f64, signal: f64, seed: u64) -> Cells {
+    let grid = PolarGrid::new(512, 1.4);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let noise = Gamma::new(tiles, 1.0 / tiles).unwrap();
-    let power = Array2::from_shape_fn((tile, tile / 2 + 1), |(y, x)| {
-        let qy = signed_frequency(y, tile) as f64;
-        let (k, azimuth) = (qy.hypot(x as f64) / (tile as f64 * pixel_size_a), qy.atan2(x as f64));
-        let signal = 0.6 * (-60.0 * k * k).exp() * truth.value(k, azimuth).powi(2);
-        (3.0 * (-20.0 * k).exp() + 1.0) * (1.0 + signal) * noise.sample(&mut rng)
-    });
-    Spectrum { power, tile, pixel_size_a }
+    let power: Vec<f64> = (0..grid.len())
+        .map(|cell| {
+            let (k, n) = (grid.k2[cell].sqrt(), f64::max(tiles * grid.pixels[cell], 1.0));
+            let contrast = signal * (-60.0 * k * k).exp() * truth.value(k, grid.azimuth[cell]).powi(2);
+            let noise = Gamma::new(n, 1.0 / n).unwrap().sample(&mut rng);
+            (3.0 * (-20.0 * k).exp() + 1.0) * (1.0 + contrast) * noise
+        })
+        .collect();
+    Cells::of_power(&grid, &power, tiles)
 }
 
 fn search(phase_shift: bool) -> Search {
@@ -91,8 +96,8 @@ fn truth_is_found_over_the_range_of_defocus_and_astigmatism() {
     .enumerate()
     {
         let truth = ctf(mean + astigmatism / 2.0, mean - astigmatism / 2.0, angle, 0.0);
-        let cells = Cells::of(&synthetic_spectrum(&truth, 60.0, seed as u64));
-        let found = fit(&cells, &optics(), &search(false)).unwrap();
+        let cells = synthetic_cells(&truth, 60.0, 0.6, seed as u64);
+        let found = fit(&cells, &optics(), &search(false)).unwrap().fitted;
         let (u, v) = (found.ctf.defocus_u_a, found.ctf.defocus_v_a);
         let text = format!("{truth:?}\n{found:?}");
         let near = |got: f64, wanted: f64| (got - wanted).abs() < 30.0_f64.max(0.0015 * wanted);
@@ -108,33 +113,157 @@ fn a_phase_shift_is_found_with_the_defocus() {
         [(10_000.0, 400.0, 90.0), (18_000.0, 1000.0, 45.0), (12_000.0, 200.0, 150.0)].into_iter().enumerate()
     {
         let truth = ctf(mean + astigmatism / 2.0, mean - astigmatism / 2.0, 30.0, phase);
-        let cells = Cells::of(&synthetic_spectrum(&truth, 60.0, 100 + seed as u64));
-        let found = fit(&cells, &optics(), &search(true)).unwrap().ctf;
+        let cells = synthetic_cells(&truth, 60.0, 0.6, 100 + seed as u64);
+        let found = fit(&cells, &optics(), &search(true)).unwrap().fitted.ctf;
         let text = format!("{truth:?}\n{found:?}");
         assert!((0.0..180.0).contains(&found.phase_shift.0), "{text}");
         assert!(angle_between(found.phase_shift.0, phase).abs() < 6.0, "{text}");
         let error = 0.5 * (found.defocus_u_a + found.defocus_v_a) - mean;
         assert!(error.abs() < 100.0, "{text}");
         // without the parameter the same spectrum cannot be fitted as well
-        let without = fit(&cells, &optics(), &search(false)).unwrap();
-        assert!(without.score < fit(&cells, &optics(), &search(true)).unwrap().score);
+        let without = fit(&cells, &optics(), &search(false)).unwrap().fitted;
+        assert!(without.score < fit(&cells, &optics(), &search(true)).unwrap().fitted.score);
     }
 }
 
 #[test]
+fn standard_errors_tell_how_far_off_fits_are() {
+    // weak rings: the error of one fit is some 40 Å in defocus, and twice that in half the astigmatism
+    let truth = ctf(14_100.0, 13_900.0, 30.0, 0.0);
+    let (mut defocus, mut astigmatism) = (0.0, 0.0);
+    let (seeds, wanted) = (24, [200.0 * 60f64.to_radians().cos(), 200.0 * 60f64.to_radians().sin()]);
+    for seed in 0..seeds {
+        let cells = synthetic_cells(&truth, 9.0, 0.3, 200 + seed);
+        let found = fit(&cells, &optics(), &search(false)).unwrap().fitted;
+        let amount = found.ctf.defocus_u_a - found.ctf.defocus_v_a;
+        let (sin, cos) = (2.0 * found.ctf.astigmatism_angle.radians()).sin_cos();
+        let mean = 0.5 * (found.ctf.defocus_u_a + found.ctf.defocus_v_a);
+        assert!((10.0..80.0).contains(&found.defocus_error_a), "{found:?}");
+        defocus += ((mean - 14_000.0) / found.defocus_error_a).powi(2);
+        astigmatism += 0.5 * ((amount * cos - wanted[0]).powi(2) + (amount * sin - wanted[1]).powi(2))
+            / found.astigmatism_error_a.powi(2);
+    }
+    // means of 24 and 48 squares of normal numbers: 1 ± 0.29 and ± 0.2
+    let (defocus, astigmatism) = (defocus / seeds as f64, astigmatism / seeds as f64);
+    assert!((0.3..2.0).contains(&defocus), "{defocus}");
+    assert!((0.4..1.8).contains(&astigmatism), "{astigmatism}");
+}
+
+/// Spectra of 5 × 5 tiles, 358 Å apart, each with the defocus of its middle.
+fn synthetic_tiles(truth: &CtfParams, surface: &DefocusSurface, signal: f64, seed: u64) -> TileSpectra {
+    let grid = PolarGrid::shared(512, 1.4);
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let tiles = (0..25).map(|i| {
+        let centre_a = [358.4 * f64::from(i % 5 - 2), 358.4 * f64::from(i / 5 - 2)];
+        let offset_a = surface.offset_a(centre_a[0], centre_a[1]);
+        let local = CtfParams {
+            defocus_u_a: truth.defocus_u_a + offset_a,
+            defocus_v_a: truth.defocus_v_a + offset_a,
+            ..*truth
+        };
+        let power = (0..grid.len()).map(|cell| {
+            let (k, n) = (grid.k2[cell].sqrt(), grid.pixels[cell].max(1.0));
+            let contrast = signal * (-60.0 * k * k).exp() * local.value(k, grid.azimuth[cell]).powi(2);
+            let noise = Gamma::new(n, 1.0 / n).unwrap().sample(&mut rng);
+            ((3.0 * (-20.0 * k).exp() + 1.0) * (1.0 + contrast) * noise) as f32
+        });
+        TilePower { centre_a, power: power.collect() }
+    });
+    let tiles = tiles.collect();
+    TileSpectra { grid, tiles, samples: 1.0 }
+}
+
+fn surface_of(spectra: &TileSpectra) -> Option<Surface> {
+    let cells = Cells::of(spectra);
+    let flat = fit(&cells, &optics(), &search(false)).unwrap();
+    fit_surface(spectra, &cells, &flat, &optics())
+}
+
+#[test]
+fn a_tilt_is_found_with_its_axis_and_the_defocus_in_the_middle() {
+    for (seed, (tilt, axis, signal)) in
+        [(20.0, 30.0, 1.0), (20.0, 170.0, 1.0), (45.0, 75.0, 1.0), (8.0, 110.0, 1.0)].into_iter().enumerate()
+    {
+        let (sin, cos) = f64::to_radians(axis).sin_cos();
+        let slope = f64::to_radians(tilt).tan();
+        let truth = ctf(15_150.0, 14_850.0, 20.0, 0.0);
+        let plane =
+            DefocusSurface { gradient_x: -slope * sin, gradient_y: slope * cos, ..Default::default() };
+        let spectra = synthetic_tiles(&truth, &plane, signal, 300 + seed as u64);
+        let found = surface_of(&spectra).expect("a tilt should be found");
+        let text = format!("{tilt}° about {axis}°: {:?} ± {}", found.surface, found.slope_error);
+        assert!((found.surface.tilt().0 - tilt).abs() < 1.5, "{text}: {}", found.surface.tilt().0);
+        assert!(angle_between(found.surface.tilt_axis().0, axis).abs() < 5.0, "{text}");
+        let mean = 0.5 * (found.ctf.defocus_u_a + found.ctf.defocus_v_a);
+        assert!((mean - 15_000.0).abs() < 40.0, "{text}: {mean}");
+        let slopes = [found.surface.gradient_x + slope * sin, found.surface.gradient_y - slope * cos];
+        assert!(slopes.iter().all(|off| off.abs() < 4.0 * found.slope_error), "{text}");
+    }
+}
+
+#[test]
+fn a_curved_film_is_found_and_a_flat_one_stays_flat() {
+    let truth = ctf(15_150.0, 14_850.0, 20.0, 0.0);
+    // 300 Å lower at the edges along x
+    let bent = DefocusSurface { curvature_xx_per_a: 300.0 / 716.8f64.powi(2), ..Default::default() };
+    let found = surface_of(&synthetic_tiles(&truth, &bent, 0.8, 400)).expect("a curvature should be found");
+    for (x, y) in [(0.0, 0.0), (716.0, 0.0), (-716.0, 500.0), (0.0, -600.0)] {
+        let mean = 0.5 * (found.ctf.defocus_u_a + found.ctf.defocus_v_a) + found.surface.offset_a(x, y);
+        let wanted = 15_000.0 + bent.offset_a(x, y);
+        assert!((mean - wanted).abs() < 100.0, "({x}, {y}): {mean} {wanted} {:?}", found.surface);
+    }
+    for seed in 0..6 {
+        let flat = synthetic_tiles(&truth, &DefocusSurface::default(), 0.4, 500 + seed);
+        assert!(surface_of(&flat).is_none(), "{seed}");
+    }
+}
+
+#[test]
+fn ice_and_drift_are_told_where_they_are_and_nowhere_else() {
+    let truth = ctf(15_150.0, 14_850.0, 20.0, 0.0);
+    let mut spectra = synthetic_tiles(&truth, &DefocusSurface::default(), 0.8, 600);
+    let clean = flags::ice_ring(&spectra).unwrap();
+    assert!(clean.abs() < 0.1, "{clean}");
+    let ring = (spectra.grid.edge_a / 3.67).round() as usize;
+    for tile in &mut spectra.tiles {
+        tile.power[ring * SECTORS..(ring + 2) * SECTORS].iter_mut().for_each(|power| *power *= 1.5);
+    }
+    let icy = flags::ice_ring(&spectra).unwrap();
+    assert!((icy - 0.5).abs() < 0.1, "{icy}");
+    let drift_of = |length_a: f64| {
+        let spectra = drifted(&truth, length_a);
+        flags::drift_a(&fit(&Cells::of(&spectra), &optics(), &search(false)).unwrap())
+    };
+    assert_eq!(drift_of(0.0), 0.0);
+    let drift = drift_of(6.0);
+    assert!((4.0..8.0).contains(&drift), "{drift}");
+}
+
+/// Spectra of a movement by so many Å along x while the shutter was open.
+fn drifted(truth: &CtfParams, length_a: f64) -> TileSpectra {
+    let mut spectra = synthetic_tiles(truth, &DefocusSurface::default(), 0.0, 700);
+    let grid = spectra.grid.clone();
+    for tile in &mut spectra.tiles {
+        for (cell, power) in tile.power.iter_mut().enumerate() {
+            let (k, azimuth) = (grid.k2[cell].sqrt(), grid.azimuth[cell]);
+            let along = std::f64::consts::PI * k * azimuth.cos() * length_a;
+            let fading = if along.abs() > 1e-9 { (along.sin() / along).powi(2) } else { 1.0 };
+            *power *= (1.0 + (-60.0 * k * k).exp() * fading * truth.value(k, azimuth).powi(2)) as f32;
+        }
+    }
+    spectra
+}
+
+#[test]
 fn noise_alone_scores_next_to_nothing() {
-    let mut spectrum = synthetic_spectrum(&ctf(15_000.0, 15_000.0, 0.0, 0.0), 60.0, 7);
-    let mut rng = ChaCha8Rng::seed_from_u64(8);
-    let noise = Gamma::new(60.0, 1.0 / 60.0).unwrap();
-    spectrum.power.mapv_inplace(|_| noise.sample(&mut rng));
-    let cells = Cells::of(&spectrum);
-    let found = fit(&cells, &optics(), &search(false)).unwrap();
+    let cells = synthetic_cells(&ctf(15_000.0, 15_000.0, 0.0, 0.0), 60.0, 0.0, 8);
+    let found = fit(&cells, &optics(), &search(false)).unwrap().fitted;
     assert!(found.score < 0.06, "{found:?}");
 }
 
 #[test]
 fn too_narrow_a_range_is_refused() {
-    let cells = Cells::of(&synthetic_spectrum(&ctf(15_000.0, 15_000.0, 0.0, 0.0), 60.0, 7));
+    let cells = synthetic_cells(&ctf(15_000.0, 15_000.0, 0.0, 0.0), 60.0, 0.6, 7);
     let narrow = Search { max_resolution_a: 28.0, ..search(false) };
     assert!(matches!(fit(&cells, &optics(), &narrow), Err(Unfit::FewRings { .. })));
 }

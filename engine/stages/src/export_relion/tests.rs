@@ -74,7 +74,7 @@ fn micrographs() -> ExposureSet {
             motion_star_path: String::new(),
         }),
         motion: None,
-        ctf: Some(CtfFit { ctf: ctf(), fit_resolution_a: 4.0, score: 0.3 }),
+        ctf: Some(CtfFit::new(ctf(), 4.0, 0.3)),
     };
     ExposureSet { optics: optics(), exposures: vec![exposure("m1"), exposure("m2")] }
 }

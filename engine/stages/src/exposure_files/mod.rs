@@ -11,6 +11,8 @@ use vitreous_model::exposure::OpticsGroup;
 use vitreous_model::params::BadParam;
 use vitreous_model::units::{Kilovolt, Millimetre};
 
+pub mod star;
+
 #[cfg(test)]
 mod tests;
 

@@ -1,9 +1,13 @@
-//! `extract-particles`: cuts particle images out of micrographs, downsampled, normalised, white on black.
+//! `extract-particles`: cuts particle images out of micrographs, downsampled, normalised, white on black. `wanted` says
+//! where, `background` normalises.
 
 mod background;
 mod report;
 mod run;
+mod wanted;
 
+#[cfg(test)]
+mod again_tests;
 #[cfg(test)]
 mod tests;
 

@@ -1,5 +1,6 @@
 //! What was extracted: numbers, a montage, the mean image, particles per micrograph.
 
+use super::wanted::{LeftOut, Sources};
 use crate::map_figures;
 use crate::{Ctx, StageError};
 use ndarray::Array2;
@@ -35,28 +36,44 @@ pub struct Counts<'a> {
     pub flat: usize,
 }
 
-/// The report of rank 0. `picked` counts all picks, also those on micrographs that failed or were not given.
+/// What is true of all micrographs together.
+pub(super) struct Whole<'a> {
+    pub sources: &'a Sources,
+    pub left_out: LeftOut,
+    /// How far the box of every particle has moved, Å.
+    pub moved: &'a [f64],
+}
+
+/// The report of rank 0.
 ///
 /// # Errors
 /// A stack that was just written cannot be read.
-pub fn make(
+pub(super) fn make(
     ctx: &Ctx<'_>,
     set: &ParticleSet,
-    picked: usize,
+    whole: &Whole<'_>,
     counts: &[Counts<'_>],
 ) -> Result<Report, StageError> {
     let mut report = Report::new("Particles");
     let sum = |count: fn(&Counts<'_>) -> usize| counts.iter().map(count).sum::<usize>();
     let (border, flat) = (sum(|c| c.at_border), sum(|c| c.flat));
-    let elsewhere = picked - sum(|c| c.picked);
     report.number("particles", "Particles", set.particles.len() as f64, "");
     report.number("micrographs", "Micrographs", counts.len() as f64, "");
     report.number("at_border", "Too close to the border", border as f64, "");
     report.number("flat", "On regions without structure", flat as f64, "");
+    let LeftOut { duplicates, elsewhere, unplaced } = whole.left_out;
+    report.number("duplicates", "Too close to a better one", duplicates as f64, "");
+    report.number("elsewhere", "On micrographs that were not given", elsewhere as f64, "");
+    if let Sources::Particles(_) = whole.sources {
+        report.number("unplaced", "Of unknown place", unplaced as f64, "");
+        let mean = whole.moved.iter().sum::<f64>() / whole.moved.len() as f64;
+        report.number("moved_A", "Boxes moved, in the mean", mean, "Å");
+    }
     report.number("box_px", "Box", f64::from(set.box_px), "px");
     report.number("pixel_size_A", "Pixel size", set.pixel_size_a, "Å");
-    if elsewhere > 0 {
-        report.notes.push(format!("{elsewhere} picks lie on micrographs that were left out or not given."));
+    let failed = whole.sources.len() - duplicates - elsewhere - unplaced - sum(|c| c.picked);
+    if failed > 0 {
+        report.notes.push(format!("{failed} {} lie on micrographs that failed.", whole.sources.name()));
     }
     if !set.particles.is_empty() && set.particles.iter().all(|particle| particle.ctf.is_none()) {
         report.notes.push(

@@ -1,13 +1,13 @@
-//! Micrograph by micrograph: boxes round the picks → one image stack each → table of particles.
+//! Micrograph by micrograph: boxes round picks or particles → one image stack each → table of particles.
 
 use super::background::Background;
 use super::report;
+use super::wanted::{LeftOut, Sources, Target, Wanted};
 use crate::items::{Item, Outcome, for_each_item};
 use crate::{Ctx, StageError};
 use ndarray::{Array2, ArrayView2, s};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use vitreous_compute::fourier::resample_box;
 use vitreous_formats::image::check_finite;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
@@ -16,7 +16,7 @@ use vitreous_formats::samples::SampleType;
 use vitreous_formats::table::{exposures, particles, picks};
 use vitreous_jobs::extract_particles::ExtractParticles;
 use vitreous_model::conventions::centre;
-use vitreous_model::exposure::{Exposure, ExposureSet, MicrographSource};
+use vitreous_model::exposure::{Exposure, MicrographSource, OpticsGroup};
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::params::BadParam;
 use vitreous_model::particle::{Particle, ParticleSet, Pick};
@@ -32,21 +32,14 @@ const PIXEL_TOLERANCE: f64 = 1e-3;
 /// Images that are cut and transformed before they are written: what is held in memory at once.
 const IMAGES_AT_ONCE: usize = 128;
 
-/// A micrograph and the picks on it.
-struct Target<'a> {
-    exposure: &'a Exposure,
-    micrograph: &'a MicrographSource,
-    picks: Vec<&'a Pick>,
-}
-
 /// What came of a micrograph: the checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Extracted {
-    /// Which of its picks became images, in the order of the stack.
+    /// Which of its boxes became images, in the order of the stack.
     kept: Vec<u32>,
-    /// Picks whose box reaches over the border.
+    /// Boxes that reach over the border.
     at_border: u32,
-    /// Picks on a region without any structure.
+    /// Boxes on a region without any structure.
     flat: u32,
 }
 
@@ -111,10 +104,14 @@ impl Plan {
 pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     let params: ExtractParticles = ctx.params()?;
     let micrographs = exposures::read(&ctx.input("micrographs")?.path)?;
-    let pick_set = picks::read(&ctx.input("picks")?.path)?;
-    let targets = match_picks(&micrographs, &pick_set.picks)?;
+    let sources = read_sources(ctx)?;
+    let (targets, left_out) = sources.targets(&micrographs, &params)?;
+    let optics = match &sources {
+        Sources::Picks(_) => micrographs.optics.clone(),
+        Sources::Particles(set) => set.optics.clone(),
+    };
     if targets.is_empty() {
-        return nothing_yet(ctx, &params, micrographs);
+        return nothing_yet(ctx, &params, optics, (&sources, left_out));
     }
     let plan = Plan::new(&params, &targets)?;
     let settings = serde_json::to_string(&params).expect("parameters should have a JSON form");
@@ -139,12 +136,13 @@ pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
             Outcome::Skipped(_) => None,
         })
         .collect();
-    let set = particle_set(ctx, &plan, &micrographs, &done);
+    let set = particle_set(ctx, &plan, optics, &done);
     if set.particles.is_empty() {
         return Err(StageError::input(
             format!(
-                "none of {} picks has a box of {} px within its micrograph",
-                pick_set.picks.len(),
+                "none of {} {} has a box of {} px within its micrograph",
+                sources.len(),
+                sources.name(),
                 plan.box_px
             ),
             "take a smaller box",
@@ -155,13 +153,37 @@ pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
         .iter()
         .map(|(target, extracted)| report::Counts {
             name: &target.exposure.name,
-            picked: target.picks.len(),
+            picked: target.boxes.len(),
             extracted: extracted.kept.len(),
             at_border: extracted.at_border as usize,
             flat: extracted.flat as usize,
         })
         .collect();
-    report::make(ctx, &set, pick_set.picks.len(), &counts)
+    let moved: Vec<f64> = done
+        .iter()
+        .flat_map(|(target, extracted)| {
+            extracted.kept.iter().map(|&kept| target.boxes[kept as usize].moved_a)
+        })
+        .collect();
+    report::make(ctx, &set, &report::Whole { sources: &sources, left_out, moved: &moved }, &counts)
+}
+
+/// The picks or the particles.
+fn read_sources(ctx: &Ctx<'_>) -> Result<Sources, StageError> {
+    match (ctx.optional_input("picks"), ctx.optional_input("particles")) {
+        (Some(input), None) => Ok(Sources::Picks(picks::read(&input.path)?)),
+        (None, Some(input)) => Ok(Sources::Particles(particles::read(&input.path)?)),
+        (given, _) => {
+            let what = match given {
+                Some(_) => "inputs `picks` and `particles` are both there",
+                None => "inputs `picks` and `particles` are both missing",
+            };
+            Err(StageError::input(
+                what,
+                "name one job that makes one of the two: --picks J1, or --particles J1",
+            ))
+        }
+    }
 }
 
 /// Writes the table and declares the output.
@@ -179,7 +201,8 @@ fn write_table(ctx: &Ctx<'_>, set: &ParticleSet) -> Result<(), StageError> {
 fn nothing_yet(
     ctx: &Ctx<'_>,
     params: &ExtractParticles,
-    micrographs: ExposureSet,
+    optics: Vec<OpticsGroup>,
+    (sources, left_out): (&Sources, LeftOut),
 ) -> Result<Report, StageError> {
     let box_size = params.box_size.ok_or_else(|| BadParam::new("box_size", "", "is required"))?;
     let output_size = params.output_box.unwrap_or(box_size);
@@ -192,55 +215,25 @@ fn nothing_yet(
     }
     let pixel_size_a = ctx.input("micrographs")?.output.pixel_size_a.unwrap_or(f64::NAN);
     let set = ParticleSet {
-        optics: micrographs.optics,
+        optics,
         box_px: output_size,
         pixel_size_a: pixel_size_a * f64::from(box_size) / f64::from(output_size),
         particles: Vec::new(),
     };
     write_table(ctx, &set)?;
-    let mut report = report::make(ctx, &set, 0, &[])?;
-    report.notes.push("There are no micrographs with picks yet: the set is empty.".into());
+    let whole = report::Whole { sources, left_out, moved: &[] };
+    let mut report = report::make(ctx, &set, &whole, &[])?;
+    report.notes.push(format!("There are no micrographs with {} yet: the set is empty.", sources.name()));
     Ok(report)
 }
 
-/// Micrographs that have picks, in their order; none if there are no micrographs or no picks at all.
-fn match_picks<'a>(micrographs: &'a ExposureSet, picks: &'a [Pick]) -> Result<Vec<Target<'a>>, StageError> {
-    let mut by_exposure: HashMap<&str, Vec<&Pick>> = HashMap::new();
-    for pick in picks {
-        by_exposure.entry(&pick.exposure).or_default().push(pick);
-    }
-    let targets: Vec<Target<'a>> = micrographs
-        .exposures
-        .iter()
-        .filter_map(|exposure| {
-            let micrograph = exposure.micrograph.as_ref()?;
-            let picks = by_exposure.remove(exposure.name.as_str())?;
-            Some(Target { exposure, micrograph, picks })
-        })
-        .collect();
-    if let (true, Some(pick), Some(exposure)) =
-        (targets.is_empty(), picks.first(), micrographs.exposures.first())
-    {
-        return Err(StageError::input(
-            format!(
-                "no pick lies on any of the {} micrographs (first pick: {}, first micrograph: {})",
-                micrographs.exposures.len(),
-                pick.exposure,
-                exposure.name
-            ),
-            "give the micrographs that the picks were made on",
-        ));
-    }
-    Ok(targets)
-}
-
-/// Changes when the micrograph has to be done again: parameters, file, motion, picks.
+/// Changes when the micrograph has to be done again: parameters, file, motion, boxes.
 fn fingerprint(settings: &str, target: &Target<'_>) -> String {
     // FNV-1a of the coordinates' bits
     let hash = target
-        .picks
+        .boxes
         .iter()
-        .flat_map(|pick| [pick.x_px, pick.y_px])
+        .flat_map(|wanted| wanted.centre_px)
         .flat_map(f64::to_le_bytes)
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -250,7 +243,7 @@ fn fingerprint(settings: &str, target: &Target<'_>) -> String {
     format!(
         "{settings} {path} {pixel_size_a} {:?} {} {hash:016x}",
         target.exposure.motion,
-        target.picks.len()
+        target.boxes.len()
     )
 }
 
@@ -263,9 +256,9 @@ fn stack_name(exposure: &Exposure) -> String {
 fn extract(ctx: &Ctx<'_>, plan: &Plan, target: &Target<'_>) -> Result<Extracted, StageError> {
     let image = read_micrograph(ctx, plan, target.micrograph)?;
     let mut extracted = Extracted { kept: Vec::new(), at_border: 0, flat: 0 };
-    let mut inside = Vec::with_capacity(target.picks.len());
-    for (index, pick) in target.picks.iter().enumerate() {
-        match cut(image.view(), pick.x_px, pick.y_px, plan.box_px) {
+    let mut inside = Vec::with_capacity(target.boxes.len());
+    for (index, wanted) in target.boxes.iter().enumerate() {
+        match cut(image.view(), wanted.centre_px, plan.box_px) {
             Some(pixels) => inside.push((index as u32, pixels)),
             None => extracted.at_border += 1,
         }
@@ -291,7 +284,7 @@ fn extract(ctx: &Ctx<'_>, plan: &Plan, target: &Target<'_>) -> Result<Extracted,
             }
         }
         if extracted.kept.is_empty() {
-            return Err(StageError::input("all its picks lie on regions without structure", ""));
+            return Err(StageError::input("all its boxes lie on regions without structure", ""));
         }
         writer.finish().map_err(StageError::writing)?;
         Ok(())
@@ -338,10 +331,10 @@ fn read_micrograph(
     Ok(image)
 }
 
-/// The box `[n, n]` whose centre pixel is the one nearest to (x, y); `None` if it reaches over the border.
-fn cut(image: ArrayView2<'_, f32>, x_px: f64, y_px: f64, n: usize) -> Option<ArrayView2<'_, f32>> {
+/// The box `[n, n]` whose centre pixel is that of column x and row y; `None` if it reaches over the border.
+fn cut(image: ArrayView2<'_, f32>, [x_px, y_px]: [f64; 2], n: usize) -> Option<ArrayView2<'_, f32>> {
     let first = |centre_px: f64, length: usize| -> Option<usize> {
-        let start = centre_px.round() - centre(n) as f64;
+        let start = centre_px - centre(n) as f64;
         (start >= 0.0 && start + n as f64 <= length as f64).then_some(start as usize)
     };
     let (height, width) = image.dim();
@@ -362,30 +355,42 @@ fn particle_image(plan: &Plan, pixels: ArrayView2<'_, f32>) -> Option<Array2<f32
 fn particle_set(
     ctx: &Ctx<'_>,
     plan: &Plan,
-    micrographs: &ExposureSet,
+    optics: Vec<OpticsGroup>,
     done: &[(&Target<'_>, &Extracted)],
 ) -> ParticleSet {
     let mut particles = Vec::new();
     for (target, extracted) in done {
         let stack_path = ctx.table_path(&stack_name(target.exposure));
         for (image, &kept) in extracted.kept.iter().enumerate() {
-            particles.push(Particle {
-                id: particles.len() as u64,
-                stack_path: stack_path.clone(),
-                stack_index: image as u32,
-                optics_group: target.exposure.optics_group,
-                pick: target.picks.get(kept as usize).map(|pick| (*pick).clone()),
-                ctf: target.exposure.ctf.as_ref().map(|fit| fit.ctf),
-                pose: None,
-                half: None,
-                log_likelihood: f64::NAN,
-            });
+            let image = (stack_path.as_str(), image as u32);
+            let number = particles.len() as u64;
+            particles.push(particle(target.exposure, &target.boxes[kept as usize], image, number));
         }
     }
-    ParticleSet {
-        optics: micrographs.optics.clone(),
-        box_px: plan.output_px as u32,
-        pixel_size_a: plan.output_pixel_a(),
-        particles,
+    ParticleSet { optics, box_px: plan.output_px as u32, pixel_size_a: plan.output_pixel_a(), particles }
+}
+
+/// The particle of a box: a new one with `number`, or the one that it was cut for, with all that is known of it. `image`
+/// is its stack and its index there.
+fn particle(exposure: &Exposure, wanted: &Wanted<'_>, image: (&str, u32), number: u64) -> Particle {
+    let [x_px, y_px] = wanted.centre_px;
+    let pick = Some(Pick { exposure: exposure.name.clone(), x_px, y_px, score: wanted.score });
+    let (stack_path, stack_index) = (image.0.to_string(), image.1);
+    let ctf = exposure.ctf_at(x_px, y_px);
+    match wanted.particle {
+        Some((old, pose)) => {
+            Particle { stack_path, stack_index, pick, pose, ctf: old.ctf.or(ctf), ..old.clone() }
+        }
+        None => Particle {
+            id: number,
+            stack_path,
+            stack_index,
+            optics_group: exposure.optics_group,
+            pick,
+            ctf,
+            pose: None,
+            half: None,
+            log_likelihood: f64::NAN,
+        },
     }
 }

@@ -23,12 +23,12 @@ type Params = vitreous_jobs::extract_particles::ExtractParticles;
 
 const WIDTH: usize = 200;
 const HEIGHT: usize = 160;
-const PIXEL_A: f64 = 1.5;
+pub(super) const PIXEL_A: f64 = 1.5;
 /// Standard deviation of a blob, pixels, and its depth; noise has deviation 1.
-const BLOB_SIGMA: f64 = 4.0;
+pub(super) const BLOB_SIGMA: f64 = 4.0;
 const BLOB_DEPTH: f64 = 8.0;
 /// Picks of every micrograph: two whole ones, one off the grid, one at the border.
-const PICKS: [(f64, f64); 4] = [(50.0, 60.0), (120.3, 99.6), (150.0, 40.0), (5.0, 80.0)];
+pub(super) const PICKS: [(f64, f64); 4] = [(50.0, 60.0), (120.3, 99.6), (150.0, 40.0), (5.0, 80.0)];
 
 /// Dark blobs at the picks, on noise and a slope.
 fn write_micrograph(path: &Path, seed: u64) {
@@ -49,7 +49,7 @@ fn write_micrograph(path: &Path, seed: u64) {
     writer.finish().unwrap();
 }
 
-fn ctf() -> CtfParams {
+pub(super) fn ctf() -> CtfParams {
     CtfParams {
         defocus_u_a: 12000.0,
         defocus_v_a: 11000.0,
@@ -70,7 +70,7 @@ fn exposure(name: &str) -> Exposure {
         unweighted_path: String::new(),
         motion_star_path: String::new(),
     };
-    let ctf = CtfFit { ctf: ctf(), fit_resolution_a: 4.0, score: 0.9 };
+    let ctf = CtfFit::new(ctf(), 4.0, 0.9);
     Exposure {
         name: name.into(),
         optics_group: 1,
@@ -82,7 +82,7 @@ fn exposure(name: &str) -> Exposure {
 }
 
 /// A project with `count` micrographs and their picks, as tables.
-fn project(count: usize) -> tempfile::TempDir {
+pub(super) fn project(count: usize) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let names: Vec<String> = (0..count).map(|i| format!("m{i}")).collect();
     for (i, name) in names.iter().enumerate() {
@@ -104,13 +104,21 @@ fn project(count: usize) -> tempfile::TempDir {
 }
 
 fn write_picks(dir: &Path, names: &[String]) {
-    let pick =
-        |name: &String, (x_px, y_px): (f64, f64)| Pick { exposure: name.clone(), x_px, y_px, score: 1.0 };
-    let list = names.iter().flat_map(|name| PICKS.map(|place| pick(name, place))).collect();
-    picks::write(&dir.join("picks.h5"), &PickSet { diameter_a: 30.0, picks: list }).unwrap();
+    write_picks_at(dir, names, &PICKS);
 }
 
-fn given(more: Value) -> Value {
+/// The same places on every micrograph, each with a better score than the one before.
+pub(super) fn write_picks_at(dir: &Path, names: &[String], places: &[(f64, f64)]) {
+    let pick = |name: &String, i: usize| {
+        let (x_px, y_px) = places[i];
+        Pick { exposure: name.clone(), x_px, y_px, score: 1.0 + i as f64 }
+    };
+    let list = names.iter().flat_map(|name| (0..places.len()).map(move |i| pick(name, i))).collect();
+    picks::write(&dir.join("picks.h5"), &PickSet { diameter_a: 30.0, picks: list, ..PickSet::default() })
+        .unwrap();
+}
+
+pub(super) fn given(more: Value) -> Value {
     let mut params = json!({"box_size": 48, "background_diameter": 48.0});
     for (key, value) in more.as_object().unwrap() {
         params[key] = value.clone();
@@ -131,21 +139,33 @@ fn run_on(
     comm: &dyn Comm,
     stop: &(dyn Fn() -> bool + Sync),
 ) -> Result<(Report, ParticleSet), StageError> {
+    run_with(dir, job, params, &[("picks", Kind::Picks)], comm, stop)
+}
+
+pub(super) fn run_with(
+    dir: &Path,
+    job: &str,
+    params: Value,
+    slots: &[(&str, Kind)],
+    comm: &dyn Comm,
+    stop: &(dyn Fn() -> bool + Sync),
+) -> Result<(Report, ParticleSet), StageError> {
     let job = dir.join(job);
     let mut ctx = Ctx::new(&job, dir, &Cpu, comm, &|_| {}, stop);
     ctx.params = params;
-    ctx.inputs.insert("micrographs".into(), vec![input(dir, "micrographs", Kind::Micrographs)]);
-    ctx.inputs.insert("picks".into(), vec![input(dir, "picks", Kind::Picks)]);
+    for (slot, kind) in slots.iter().chain(&[("micrographs", Kind::Micrographs)]) {
+        ctx.inputs.insert((*slot).into(), vec![input(dir, slot, *kind)]);
+    }
     let report = ExtractParticles.run(&ctx)?;
     let set = if comm.rank() == 0 { particles::read(&job.join("particles.h5"))? } else { Default::default() };
     Ok((report, set))
 }
 
-fn run(dir: &Path, job: &str, params: Value) -> Result<(Report, ParticleSet), StageError> {
+pub(super) fn run(dir: &Path, job: &str, params: Value) -> Result<(Report, ParticleSet), StageError> {
     run_on(dir, job, params, &Solo, &|| false)
 }
 
-fn images(path: &Path) -> (usize, Vec<Vec<f32>>) {
+pub(super) fn images(path: &Path) -> (usize, Vec<Vec<f32>>) {
     let source = open_image(path).unwrap();
     let mut frames = vec![vec![0.0; source.header().frame_len()]; source.header().frames];
     frames.iter_mut().enumerate().for_each(|(i, frame)| source.read_frame_at(i, frame).unwrap());
@@ -165,7 +185,8 @@ fn particles_are_centred_white_and_normalised() {
             (particle.id, particle.stack_path.as_str(), particle.stack_index),
             (4, &*format!("{job}/particles/m1.mrcs"), 1)
         );
-        assert_eq!(particle.pick.as_ref().map(|p| (p.x_px, p.y_px)), Some(PICKS[1]));
+        // the pixel that the box is centred on
+        assert_eq!(particle.pick.as_ref().map(|p| (p.x_px, p.y_px)), Some((120.0, 100.0)));
         assert_eq!(particle.ctf, Some(ctf()));
         let (n, frames) = images(&dir.path().join(job).join("particles/m0.mrcs"));
         assert_eq!((n, frames.len()), (output_box as usize, 3));

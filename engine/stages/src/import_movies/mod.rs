@@ -1,9 +1,16 @@
 //! `import-movies`: registers movies and their gain reference; copies nothing.
 
+mod beam_shift;
+mod eer;
+mod groups;
+mod metadata;
 mod report;
 mod run;
+mod select;
 mod watch;
 
+#[cfg(test)]
+mod metadata_tests;
 #[cfg(test)]
 mod tests;
 

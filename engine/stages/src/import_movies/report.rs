@@ -4,6 +4,7 @@ use crate::exposure_files;
 use crate::map_figures;
 use crate::{Ctx, StageError};
 use ndarray::Array2;
+use rayon::prelude::*;
 use serde_json::json;
 use vitreous_formats::open_image;
 use vitreous_jobs::import_movies::ImportMovies;
@@ -36,6 +37,7 @@ pub fn make(
         report.number("still_written", "Still being written", count as f64, "");
     }
     let (Some(first), Some(optics)) = (movies.first(), set.optics.first()) else { return Ok(report) };
+    report.number("optics_groups", "Optics groups", set.optics.len() as f64, "");
     report.number("frames", "Frames", f64::from(first.frames), "");
     report.number("width_px", "Width", f64::from(first.width), "px");
     report.number("height_px", "Height", f64::from(first.height), "px");
@@ -48,10 +50,10 @@ pub fn make(
         report.number("dose_per_frame_eA2", "Dose per frame", first.dose_per_frame, "e/Å²");
         report.number("total_dose_eA2", "Dose at the end", total, "e/Å²");
     } else {
-        report.notes.push("No dose per frame was given: frames cannot be weighted by dose.".into());
+        report.notes.push("The dose per frame is not known: frames cannot be weighted by dose.".into());
     }
-    if params.gain.is_none() {
-        report.notes.push("No gain reference was given: the movies are taken as gain-corrected.".into());
+    if movies.iter().all(|movie| movie.gain_path.is_empty()) {
+        report.notes.push("There is no gain reference: the movies are taken as gain-corrected.".into());
     }
     if params.amplitude_contrast.is_none() {
         report.notes.push("No amplitude contrast was given: 0.1 is assumed.".into());
@@ -61,10 +63,25 @@ pub fn make(
         None => &movies[..movies.len().min(SHOWN_MOVIES)],
     };
     pictures(ctx, shown, &mut report);
-    let rows = set.exposures.iter().zip(&movies);
-    let rows = rows.map(|(e, movie)| json!({"name": e.name, "path": movie.path, "frames": movie.frames}));
+    let files: Vec<(Option<f64>, u64)> = movies.par_iter().map(|movie| of_file(ctx, &movie.path)).collect();
+    let rows = set.exposures.iter().zip(&movies).zip(files);
+    let rows = rows.map(|((e, movie), (recorded, bytes))| {
+        json!({
+            "name": e.name, "path": movie.path, "frames": movie.frames, "bytes": bytes,
+            // a copy that keeps the times of its original tells when the movie was recorded, another when it came
+            "recorded_unix_s": recorded,
+        })
+    });
     report.data.insert("exposures".into(), rows.collect());
     Ok(report)
+}
+
+/// When a file was last written, seconds since 1970, and its size in bytes.
+fn of_file(ctx: &Ctx<'_>, path: &str) -> (Option<f64>, u64) {
+    let Ok(found) = std::fs::metadata(ctx.resolve(path)) else { return (None, 0) };
+    let since = found.modified().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    // to a millisecond: a longer number says no more
+    (since.map(|since| since.as_millis() as f64 / 1000.0), found.len())
 }
 
 /// A frame that cannot be read is found and told by the job that needs it; here its picture is left out.

@@ -1,16 +1,21 @@
 //! Headers of all movies → table of exposures. Every rank reads them (that is quick), rank 0 writes.
 
-use super::report;
+use super::groups::{self, Grouping};
+use super::metadata::{self, GainUse, Settings};
 use super::watch::Watch;
-use crate::exposure_files::{self, Unfit};
+use super::{eer, report, select};
+use crate::exposure_files;
 use crate::{Ctx, StageError};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use vitreous_formats::defects::{DefectError, read_defects};
 use vitreous_formats::table::exposures;
-use vitreous_formats::{FormatError, ImageHeader, gain, open_image};
-use vitreous_jobs::import_movies::{ImportMovies, patterns};
-use vitreous_model::exposure::{Exposure, ExposureSet, MovieSource, OpticsGroup};
+use vitreous_formats::{ImageHeader, gain, open_image};
+use vitreous_jobs::import_movies::{ImportMovies, Metadata};
+use vitreous_model::acquisition::Acquisition;
+use vitreous_model::event::EventKind;
+use vitreous_model::exposure::{EerRendering, Exposure, ExposureSet, MovieSource, OpticsGroup};
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::params::BadParam;
 use vitreous_model::report::Report;
@@ -21,9 +26,9 @@ const TABLE: &str = "movies.h5";
 /// What an import needs of a movie's header.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Header {
-    shape: Shape,
+    pub shape: Shape,
     /// Pixel size in Å as the file says.
-    pixel_size_a: Option<f64>,
+    pub pixel_size_a: Option<f64>,
 }
 
 impl Header {
@@ -35,203 +40,243 @@ impl Header {
 
 /// What every movie of an import must look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Shape {
-    width: usize,
-    height: usize,
-    frames: usize,
+pub(super) struct Shape {
+    pub width: usize,
+    pub height: usize,
+    pub frames: usize,
 }
 
 impl Shape {
-    fn in_words(self) -> String {
+    pub fn in_words(self) -> String {
         format!("{} frames of {} × {} px", self.frames, self.width, self.height)
     }
 }
 
+/// A movie that is registered.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Movie {
+    pub path: PathBuf,
+    pub header: Header,
+    /// What the microscope's file beside it says.
+    pub acquisition: Option<Acquisition>,
+    /// Number of its optics group in the STAR file or in an earlier run.
+    pub group: Option<u32>,
+    /// Dose before the first frame by the STAR file, e/Å².
+    pub pre_exposure: f64,
+    /// Frames in the file: of an EER movie those of the camera, else those of the header.
+    pub recorded_frames: usize,
+    /// How electron events become frames, of an EER movie.
+    pub eer: Option<EerRendering>,
+}
+
+impl Movie {
+    /// A movie of whose recording nothing is known yet.
+    pub fn new(path: PathBuf, header: Header, group: Option<u32>) -> Self {
+        let recorded_frames = header.shape.frames;
+        Self { path, header, acquisition: None, group, pre_exposure: 0.0, recorded_frames, eer: None }
+    }
+}
+
 /// The movies that are registered.
-struct Selection {
-    movies: Vec<(PathBuf, Header)>,
+#[derive(Default)]
+pub(super) struct Selection {
+    pub movies: Vec<Movie>,
     /// Names of their exposures.
-    names: Vec<String>,
-    /// `None` if there are no movies yet and it was not given.
-    pixel_size_a: Option<f64>,
+    pub names: Vec<String>,
+    /// Optics groups of the STAR file; empty without one.
+    pub star_optics: Vec<OpticsGroup>,
     /// Movies left for a later run, if a microscope is followed.
-    still_written: Option<usize>,
+    pub still_written: Option<usize>,
+    /// What earlier runs remembered, if a microscope is followed.
+    pub watch: Option<Watch>,
+    /// Remarks for the report.
+    pub notes: Vec<String>,
 }
 
 /// Does the job.
 ///
 /// # Errors
-/// Parameters that are missing, no movies, a gain that does not fit, too many movies unlike the others.
+/// Parameters that are missing, no movies, a gain that does not fit, too many movies unlike the others, metadata that
+/// disagree.
 pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     let params: ImportMovies = ctx.params()?;
-    let pattern = || params.movies.as_deref().ok_or_else(|| BadParam::new("movies", "", "is required"));
     let gain_path = params.gain.as_ref().map(|gain| ctx.resolve(&gain.to_string_lossy()));
-    let selection = match (&params.watch, ctx.is_root()) {
-        (Some(watch), true) => select_complete(ctx, &params, watch, gain_path.as_deref())?,
+    let mut selection = match (&params.watch, &params.star, &params.movies) {
         // what is complete depends on the moment: one rank looks
-        (Some(_), false) => return Ok(Report::new("Movies")),
-        (None, _) => select_all(ctx, &params, pattern()?, gain_path.as_deref())?,
+        (Some(_), _, _) if !ctx.is_root() => return Ok(Report::new("Movies")),
+        (Some(watch), _, _) => select::complete(ctx, &params, watch, gain_path.as_deref())?,
+        (_, Some(star), _) => select::of_star(ctx, &params, star)?,
+        (_, _, Some(pattern)) => select::matching(ctx, &params, pattern, gain_path.as_deref())?,
+        _ => return Err(BadParam::new("movies", "", "is required").into()),
     };
-    let pixel_size_a = selection.pixel_size_a;
-    let optics = exposure_files::optics_group(
-        &params.optics_group,
-        params.voltage,
-        params.cs,
-        params.amplitude_contrast,
-        pixel_size_a.unwrap_or(f64::NAN),
-    )?;
-    let shape = selection.movies.first().map(|(_, header)| header.shape);
-    if let Some(gain_path) = &gain_path {
-        check_gain(gain_path, params.gain_rotate, shape)?;
-    }
-    let mut set = exposure_set(ctx, &params, gain_path.as_deref(), &selection, &optics);
-    set.optics.extend(pixel_size_a.map(|_| optics));
+    eer::render(&params, &mut selection.movies)?;
+    let remembered = selection.watch.as_ref().and_then(Watch::pixel_size_a);
+    let mut settings = Settings::settle(&params, &selection.movies, remembered)?;
+    let pixel_size_a = pixel_size(&params, &selection, &settings, remembered)?;
+    let (optics, grouping) = optics(&params, &selection, &settings, pixel_size_a)?;
+    let gains = metadata::gains(ctx, &params, &selection.movies, &mut settings.notes);
+    check_gains(&gains, gain_path.as_deref(), &params, &selection)?;
+    let defects = params.defects.as_ref().map(|path| ctx.resolve(&path.to_string_lossy()));
+    check_defects(defects.as_deref(), &selection)?;
+    let set = exposure_set(ctx, &params, &selection, optics, &grouping, &gains, defects.as_deref());
     if !ctx.is_root() {
         return Ok(Report::new("Movies"));
     }
-    ctx.create_at_path(TABLE, |path| exposures::write(path, Kind::Movies, &set))?;
+    let mut notes = std::mem::take(&mut selection.notes);
+    notes.extend(settings.notes);
+    notes.extend(grouping.notes.iter().cloned());
+    notes.iter().for_each(|text| ctx.say(EventKind::Message { text: text.clone() }));
+    if let Some(watch) = selection.watch.take() {
+        watch.remember(ctx, &selection.movies, &selection.names, &grouping.of, pixel_size_a)?;
+    }
+    write(ctx, &selection, &set, pixel_size_a)?;
+    let mut report = report::make(ctx, &params, &set, selection.still_written)?;
+    report.notes.splice(0..0, notes);
+    report.figures.extend(grouping.figure);
+    Ok(report)
+}
+
+fn write(
+    ctx: &Ctx<'_>,
+    selection: &Selection,
+    set: &ExposureSet,
+    pixel_size_a: Option<f64>,
+) -> Result<(), StageError> {
+    ctx.create_at_path(TABLE, |path| exposures::write(path, Kind::Movies, set))?;
+    let shape = selection.movies.first().map(|movie| movie.header.shape);
     ctx.output(Output {
         pixel_size_a,
         frame_px: shape.map(|shape| [shape.width as u32, shape.height as u32]),
         frames: shape.map(|shape| shape.frames as u32),
         ..Output::new("movies", Kind::Movies, TABLE, set.exposures.len() as u64)
     });
-    report::make(ctx, &params, &set, selection.still_written)
+    Ok(())
 }
 
-/// All files that match, which must be whole.
-fn select_all(
-    ctx: &Ctx<'_>,
+/// The pixel size of the import, Å: given, remembered, of the STAR file's first group, of the metadata, or of the headers.
+/// `None` if there are no movies yet and it was not given.
+fn pixel_size(
     params: &ImportMovies,
-    pattern: &Path,
-    gain_path: Option<&Path>,
-) -> Result<Selection, StageError> {
-    let files = exposure_files::find(ctx, "movies", pattern, gain_path)?;
-    let headers = exposure_files::read_headers(ctx, "movies", &files)?;
-    let headers = headers.into_iter().map(|header| header.map(|header| Header::of(&header))).collect();
-    let (movies, unfit) = sort(params, &files, headers)?;
-    exposure_files::leave_out(ctx, "movies", &unfit, files.len(), params.max_bad_fraction)?;
-    let stated = movies.iter().filter_map(|(_, header)| header.pixel_size_a);
-    let pixel_size_a = Some(exposure_files::pixel_size(params.pixel_size, stated)?);
-    let names = exposure_files::unique_names(&paths_of(&movies), &HashMap::new());
-    Ok(Selection { movies, names, pixel_size_a, still_written: None })
-}
-
-/// Those that match and are complete by now, under the names they had in earlier runs.
-fn select_complete(
-    ctx: &Ctx<'_>,
-    params: &ImportMovies,
-    folder: &Path,
-    gain_path: Option<&Path>,
-) -> Result<Selection, StageError> {
-    let mut files = Vec::new();
-    for pattern in patterns(folder) {
-        files.extend(exposure_files::find_any(ctx, "watch", &pattern, gain_path)?);
+    selection: &Selection,
+    settings: &Settings,
+    remembered: Option<f64>,
+) -> Result<Option<f64>, StageError> {
+    if let Some(group) = selection.star_optics.first() {
+        return Ok(Some(group.movie_pixel_size_a));
     }
-    files.sort();
-    let mut watch = Watch::begin(ctx, files, params.settle_s)?;
-    let headers = watch.headers(ctx)?;
-    let (movies, unfit) = sort(params, watch.settled(), headers)?;
-    watch.leave_out(ctx, unfit, params.max_bad_fraction)?;
-    let stated = movies.iter().filter_map(|(_, header)| header.pixel_size_a);
-    let pixel_size_a = match movies.is_empty() {
-        true => params.pixel_size,
-        false => {
-            let stated = watch.pixel_size_a().into_iter().chain(stated);
-            Some(exposure_files::pixel_size(params.pixel_size, stated)?)
-        }
+    if selection.movies.is_empty() {
+        return Ok(params.pixel_size);
+    }
+    let known = params.pixel_size.or(remembered).or(settings.pixel_size_a);
+    let stated = selection.movies.iter().filter_map(|movie| movie.header.pixel_size_a);
+    exposure_files::pixel_size(known, stated).map(Some)
+}
+
+/// All optics groups, and which movie is of which.
+fn optics(
+    params: &ImportMovies,
+    selection: &Selection,
+    settings: &Settings,
+    pixel_size_a: Option<f64>,
+) -> Result<(Vec<OpticsGroup>, Grouping), StageError> {
+    if !selection.star_optics.is_empty() {
+        let of = selection.movies.iter().map(|movie| movie.group.unwrap_or(1)).collect();
+        return Ok((selection.star_optics.clone(), Grouping { of, ..Grouping::default() }));
+    }
+    let grouping = groups::group(params, &selection.movies)?;
+    // before the first movie, its metadata may still say what is missing
+    if selection.movies.is_empty() && params.metadata != Metadata::None && settings.voltage_kv.is_none() {
+        return Ok((Vec::new(), grouping));
+    }
+    let pixel = pixel_size_a.unwrap_or(f64::NAN);
+    let (cs, amplitude) = (params.cs, params.amplitude_contrast);
+    let first =
+        exposure_files::optics_group(&params.optics_group, settings.voltage_kv, cs, amplitude, pixel)?;
+    let numbers = grouping.numbers();
+    let base = params.optics_group.trim_end_matches(|c: char| c.is_ascii_digit());
+    let optics = numbers.iter().map(|&number| match numbers.as_slice() {
+        [1] => first.clone(),
+        _ => OpticsGroup { number, name: format!("{base}{number}"), ..first.clone() },
+    });
+    // a group without a pixel size is none yet
+    let optics = if pixel_size_a.is_some() { optics.collect() } else { Vec::new() };
+    Ok((optics, grouping))
+}
+
+/// Holds the gains against the frames; before there are any, only looks whether the given one can be read.
+fn check_gains(
+    gains: &[Option<GainUse>],
+    given: Option<&Path>,
+    params: &ImportMovies,
+    selection: &Selection,
+) -> Result<(), StageError> {
+    let Some(first) = selection.movies.first() else {
+        return given.map_or(Ok(()), |path| Ok(open_image(path).map(drop)?));
     };
-    let names = exposure_files::unique_names(&paths_of(&movies), &watch.names(ctx));
-    let still_written = Some(watch.still_written());
-    watch.remember(ctx, &movies, &names, pixel_size_a)?;
-    Ok(Selection { movies, names, pixel_size_a, still_written })
-}
-
-fn paths_of(movies: &[(PathBuf, Header)]) -> Vec<PathBuf> {
-    movies.iter().map(|(path, _)| path.clone()).collect()
-}
-
-/// Holds the gain against the frames; before there are any, only looks whether it can be read.
-fn check_gain(path: &Path, turns: u32, shape: Option<Shape>) -> Result<(), StageError> {
-    let Some(shape) = shape else { return Ok(open_image(path).map(drop)?) };
-    gain::check_gain(path, turns, shape.width, shape.height)
-        .map_err(|error| StageError::input(error.to_string(), "check --gain and --gain-rotate"))
-}
-
-/// Files that are like most others (or have the number of frames asked for), with their headers, and the rest.
-fn sort(
-    params: &ImportMovies,
-    files: &[PathBuf],
-    headers: Vec<Result<Header, FormatError>>,
-) -> Result<(Vec<(PathBuf, Header)>, Vec<Unfit>), StageError> {
-    let wanted = params.frames.map(|frames| frames as usize);
-    let shapes = headers.iter().filter_map(|header| header.as_ref().ok()).map(|header| header.shape);
-    // of a movie that is being written there may be one frame yet
-    let can_be_usual = |shape: &Shape| match wanted {
-        Some(frames) => shape.frames == frames,
-        None => params.watch.is_none() || shape.frames > 1,
-    };
-    let usual = exposure_files::most_common(shapes.filter(can_be_usual));
-    if wanted.is_none() && usual.is_some_and(|usual| usual.frames == 1) {
-        return Err(StageError::input(
-            format!("{}: it is a single image, expected a movie of several frames", files[0].display()),
-            "aligned images are registered with `vitreous run import-micrographs`",
-        ));
+    let shape = first.header.shape;
+    for gain in gains.iter().flatten().collect::<BTreeSet<_>>() {
+        let from_metadata = given.is_none() || gain.turns != params.gain_rotate;
+        // a gain of EER movies may be of the camera's size
+        let check = if first.eer.is_some() { gain::check_eer_gain } else { gain::check_gain };
+        check(&gain.path, gain.turns, shape.width, shape.height).map_err(|error| {
+            let hint = if from_metadata {
+                "the metadata name it so: give --gain, --gain-rotate and --gain-flip, or --metadata none"
+            } else {
+                "check --gain and --gain-rotate"
+            };
+            StageError::input(error.to_string(), hint)
+        })?;
     }
-    let (mut good, mut unfit) = (Vec::new(), Vec::new());
-    for (file, header) in files.iter().zip(headers) {
-        let reason = match header {
-            Ok(header) if usual == Some(header.shape) => {
-                good.push((file.clone(), header));
-                continue;
-            }
-            Ok(header) => {
-                let expected = match (usual, wanted) {
-                    (Some(usual), _) => usual.in_words(),
-                    (None, Some(frames)) => format!("{frames} frames"),
-                    (None, None) => "a movie of several frames".into(),
-                };
-                format!("it has {}, expected {expected}", header.shape.in_words())
-            }
-            Err(error) => error.to_string(),
-        };
-        unfit.push((file.display().to_string(), reason));
-    }
-    Ok((good, unfit))
+    Ok(())
 }
 
-/// The exposures, without optics.
+/// Reads the defect map, once there are frames to hold it against.
+fn check_defects(path: Option<&Path>, selection: &Selection) -> Result<(), StageError> {
+    let (Some(path), Some(movie)) = (path, selection.movies.first()) else { return Ok(()) };
+    let Shape { width, height, .. } = movie.header.shape;
+    let refused = |error: DefectError| StageError::input(error.to_string(), "check --defects");
+    read_defects(path, width, height).map(drop).map_err(refused)
+}
+
 fn exposure_set(
     ctx: &Ctx<'_>,
     params: &ImportMovies,
-    gain_path: Option<&Path>,
     selection: &Selection,
-    optics: &OpticsGroup,
+    optics: Vec<OpticsGroup>,
+    grouping: &Grouping,
+    gains: &[Option<GainUse>],
+    defects: Option<&Path>,
 ) -> ExposureSet {
-    let gain_path = gain_path.map(|path| exposure_files::table_path(ctx, path)).unwrap_or_default();
-    let exposures = selection
-        .names
-        .iter()
-        .zip(&selection.movies)
-        .map(|(name, (file, header))| Exposure {
-            name: name.clone(),
-            optics_group: optics.number,
-            movie: Some(MovieSource {
-                path: exposure_files::table_path(ctx, file),
-                frames: header.shape.frames as u32,
-                width: header.shape.width as u32,
-                height: header.shape.height as u32,
-                pixel_size_a: optics.movie_pixel_size_a,
-                dose_per_frame: params.dose_per_frame.unwrap_or(0.0),
-                pre_exposure: params.pre_exposure,
-                gain_path: gain_path.clone(),
-                gain_rotate: params.gain_rotate,
-                gain_flip: params.gain_flip,
-            }),
+    let table_path =
+        |path: Option<&Path>| path.map(|path| exposure_files::table_path(ctx, path)).unwrap_or_default();
+    let exposure = |index: usize| {
+        let (movie, group, gain) = (&selection.movies[index], grouping.of[index], gains[index].as_ref());
+        let pixel =
+            optics.iter().find(|optics| optics.number == group).map(|optics| optics.movie_pixel_size_a);
+        let shape = movie.header.shape;
+        let source = MovieSource {
+            path: exposure_files::table_path(ctx, &movie.path),
+            frames: shape.frames as u32,
+            width: shape.width as u32,
+            height: shape.height as u32,
+            pixel_size_a: pixel.unwrap_or(f64::NAN),
+            dose_per_frame: metadata::dose_per_frame(params, movie),
+            pre_exposure: metadata::pre_exposure(params, movie),
+            gain_path: table_path(gain.map(|gain| gain.path.as_path())),
+            gain_rotate: gain.map_or(0, |gain| gain.turns),
+            gain_flip: gain.map(|gain| gain.flip).unwrap_or_default(),
+            defects_path: table_path(defects),
+            eer: movie.eer,
+        };
+        Exposure {
+            name: selection.names[index].clone(),
+            optics_group: group,
+            movie: Some(source),
             micrograph: None,
             motion: None,
             ctf: None,
-        })
-        .collect();
-    ExposureSet { optics: Vec::new(), exposures }
+        }
+    };
+    let exposures = (0..selection.movies.len()).map(exposure).collect();
+    ExposureSet { optics, exposures }
 }

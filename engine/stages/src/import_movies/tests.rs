@@ -8,6 +8,7 @@ use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::samples::SampleType;
 use vitreous_formats::table::exposures;
 use vitreous_formats::tiff::{TiffSpec, TiffWriter};
+use vitreous_jobs::import_movies::GroupBy;
 use vitreous_model::exposure::{ExposureSet, GainFlip};
 use vitreous_model::params::Validate;
 use vitreous_model::report::Report;
@@ -117,6 +118,19 @@ fn a_gain_that_does_not_fit_stops_the_job() {
 }
 
 #[test]
+fn a_defect_map_is_read_and_registered() {
+    let dir = project();
+    #[allow(clippy::disallowed_methods)] // a test's own temporary file
+    let write = |text: &str| std::fs::write(dir.path().join("bad.txt"), text).unwrap();
+    write("2 3 1 2\n");
+    let (_, set) = run(dir.path(), given(json!({"defects": "bad.txt"}))).unwrap();
+    assert!(set.exposures.iter().all(|e| e.movie.as_ref().unwrap().defects_path == "bad.txt"));
+    write("2 x 1 2\n");
+    let error = run(dir.path(), given(json!({"defects": "bad.txt"}))).unwrap_err();
+    assert!(error.to_string().contains("bad.txt") && error.hint().contains("--defects"), "{error}");
+}
+
+#[test]
 fn what_is_missing_is_named() {
     let dir = project();
     for (key, message) in [("voltage", "`voltage`: is required"), ("cs", "`cs`: is required")] {
@@ -135,6 +149,17 @@ fn every_refusal_of_parameters_names_its_key() {
     let refused = |params: vitreous_jobs::import_movies::ImportMovies| params.validate().unwrap_err().key;
     assert!(example().validate().is_ok());
     assert_eq!(refused(Default::default()), "movies");
+    let base = example();
+    type Params = vitreous_jobs::import_movies::ImportMovies;
+    let star = || Params { movies: None, star: Some("movies.star".into()), ..example() };
+    assert!(star().validate().is_ok());
+    assert_eq!(refused(Params { movies: base.movies.clone(), ..star() }), "star");
+    assert_eq!(refused(Params { group_by: GroupBy::BeamShift, ..star() }), "group_by");
+    assert_eq!(refused(Params { root: Some("r".into()), ..example() }), "root");
+    assert_eq!(refused(Params { watch: Some("raw".into()), ..example() }), "watch");
+    assert_eq!(refused(Params { group_distance: Some(0.0), ..example() }), "group_distance");
+    assert_eq!(refused(Params { total_dose: Some(30.0), ..example() }), "total_dose");
+    assert_eq!(refused(Params { total_dose: Some(-3.0), dose_per_frame: None, ..example() }), "total_dose");
     assert_eq!(
         refused(vitreous_jobs::import_movies::ImportMovies { gain_rotate: 4, ..example() }),
         "gain_rotate"
@@ -227,7 +252,10 @@ fn before_the_first_movie_the_table_is_empty_and_what_is_given_is_checked() {
     assert_eq!((set, report.get("movies")), (ExposureSet::default(), Some(0.0)));
     let (_, set) = none(json!({"pixel_size": 0.8})).unwrap();
     assert_eq!(set.optics[0].movie_pixel_size_a, 0.8);
-    assert!(none(json!({"voltage": null})).unwrap_err().to_string().contains("`voltage`"));
+    assert!(
+        none(json!({"voltage": null, "metadata": "none"})).unwrap_err().to_string().contains("`voltage`")
+    );
+    assert!(none(json!({"voltage": null})).unwrap().1.optics.is_empty(), "metadata may bring it");
     assert!(none(json!({"gain": "raw/none.mrc"})).unwrap_err().to_string().contains("cannot open"));
     // one frame is no movie yet, and what is unfit at the beginning does not end the watch
     tiff_movie(&raw.join("grid1.tif"), 1);

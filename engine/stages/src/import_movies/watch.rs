@@ -7,7 +7,7 @@
 //! A quiet file that is not whole (its header tells of more than there is, or it has fewer frames than the others) is
 //! still left for later while it is [`GIVEN_UP_S`] young, and then left out with the reason.
 
-use super::run::Header;
+use super::run::{Header, Movie};
 use crate::exposure_files::{self, Unfit};
 use crate::{Ctx, StageError};
 use rayon::prelude::*;
@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use vitreous_formats::FormatError;
+use vitreous_model::acquisition::Acquisition;
 
 /// What is remembered, in the job's folder. Deleting it costs reading all headers again, and movies of equal names may
 /// change them.
@@ -40,6 +41,12 @@ struct Seen {
     header: Option<Header>,
     /// Name of its exposure, once it was registered.
     name: Option<String>,
+    /// What the microscope's file beside it says, once it was there.
+    #[serde(default)]
+    acquisition: Option<Acquisition>,
+    /// Number of its optics group, once it was registered.
+    #[serde(default)]
+    group: Option<u32>,
 }
 
 /// All that is remembered, by path as in tables.
@@ -90,8 +97,10 @@ impl Watch {
             let key = exposure_files::table_path(ctx, &path);
             let before = watch.memory.movies.remove(&key);
             let name = before.as_ref().and_then(|seen| seen.name.clone());
+            let group = before.as_ref().and_then(|seen| seen.group);
             let unchanged = before.filter(|seen| (seen.bytes, seen.modified_ns) == (bytes, modified_ns));
-            let fresh = Seen { bytes, modified_ns, since_ns: now_ns, header: None, name };
+            let fresh =
+                Seen { bytes, modified_ns, since_ns: now_ns, header: None, name, acquisition: None, group };
             let seen = unchanged.unwrap_or(fresh);
             // for certain, or by the clock of the movies' server
             let quiet_s = watch.since(seen.since_ns).max(watch.since(modified_ns.max(arrived_ns)));
@@ -183,6 +192,12 @@ impl Watch {
         self.memory.movies.iter().filter_map(named).collect()
     }
 
+    /// What the file beside a movie said, and the number of its optics group.
+    pub fn known(&self, ctx: &Ctx<'_>, path: &Path) -> (Option<Acquisition>, Option<u32>) {
+        let seen = self.memory.movies.get(&exposure_files::table_path(ctx, path));
+        seen.map_or((None, None), |seen| (seen.acquisition.clone(), seen.group))
+    }
+
     /// The pixel size that was read from the first movies' headers.
     pub fn pixel_size_a(&self) -> Option<f64> {
         self.memory.pixel_size_a
@@ -196,14 +211,17 @@ impl Watch {
     pub fn remember(
         mut self,
         ctx: &Ctx<'_>,
-        movies: &[(PathBuf, Header)],
+        movies: &[Movie],
         names: &[String],
+        groups: &[u32],
         pixel_size_a: Option<f64>,
     ) -> Result<(), StageError> {
         self.memory.pixel_size_a = pixel_size_a;
-        for ((path, _), name) in movies.iter().zip(names) {
-            if let Some(seen) = self.memory.movies.get_mut(&exposure_files::table_path(ctx, path)) {
+        for ((movie, name), group) in movies.iter().zip(names).zip(groups) {
+            if let Some(seen) = self.memory.movies.get_mut(&exposure_files::table_path(ctx, &movie.path)) {
                 seen.name = Some(name.clone());
+                seen.acquisition.clone_from(&movie.acquisition);
+                seen.group = Some(*group);
             }
         }
         let path = ctx.job_dir.join(MEMORY);

@@ -180,3 +180,45 @@ fn a_superseded_run_writes_nothing_more() {
     assert!(matches!(refused, Err(StageError::Superseded)));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "only the folder of records");
 }
+
+#[test]
+fn work_that_runs_ahead_is_finished_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let go = |ctx: &Ctx<'_>| {
+        let mut finished = Vec::new();
+        let outcomes = for_each_item_ahead(
+            ctx,
+            "things",
+            &items(8),
+            0.5,
+            3,
+            |i| {
+                most.fetch_max(running.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                // later items are ready first
+                std::thread::sleep(std::time::Duration::from_millis(8 - i as u64));
+                running.fetch_sub(1, Ordering::Relaxed);
+                if i == 3 { Err(StageError::input("is broken", "")) } else { Ok(i as u64) }
+            },
+            |i, value| {
+                finished.push(i);
+                Ok(10 * value)
+            },
+        );
+        (outcomes, finished)
+    };
+    let ctx = Ctx::new(dir.path(), dir.path(), &Cpu, &Solo, &|_| {}, &|| false);
+    let (outcomes, finished) = go(&ctx);
+    assert_eq!(finished, [0, 1, 2, 4, 5, 6, 7]);
+    let values: Vec<_> =
+        outcomes.unwrap().iter().map(|o| if let Outcome::Done(v) = o { Some(*v) } else { None }).collect();
+    assert_eq!(values, [Some(0), Some(10), Some(20), None, Some(40), Some(50), Some(60), Some(70)]);
+    assert!(most.load(Ordering::Relaxed) <= 3);
+    // on a thread of the pool, were it the only one
+    let elsewhere = tempfile::tempdir().unwrap();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    pool.install(|| {
+        let ctx = Ctx::new(elsewhere.path(), elsewhere.path(), &Cpu, &Solo, &|_| {}, &|| false);
+        assert_eq!(go(&ctx).1, [0, 1, 2, 4, 5, 6, 7]);
+    });
+}

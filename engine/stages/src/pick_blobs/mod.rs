@@ -1,13 +1,12 @@
 //! `pick-blobs`: particles as blobs of a given diameter.
 //!
-//! [`score`] turns a micrograph into a map of how much each place looks like a blob, [`peaks`] finds the particles in
-//! it, [`contamination`] says where not to look.
+//! [`score`] turns a micrograph into a map of how much each place looks like one of the [`shapes`], [`crate::picking`]
+//! finds the particles in it and says where not to look.
 
-mod contamination;
-mod peaks;
 mod report;
 mod run;
 mod score;
+mod shapes;
 #[cfg(test)]
 mod tests;
 
@@ -25,15 +24,4 @@ impl Stage for PickBlobs {
     fn run(&self, ctx: &Ctx<'_>) -> Result<Report, StageError> {
         run::run(ctx)
     }
-}
-
-/// Why particles cannot be picked on a micrograph.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-enum Unfit {
-    #[error(
-        "it has {width} × {height} px, expected at least {least} px a side for particles of {diameter_a} Å"
-    )]
-    TooSmall { width: usize, height: usize, least: usize, diameter_a: f64 },
-    #[error("more than half of its pixels are equal, expected an image")]
-    Flat,
 }

@@ -1,26 +1,33 @@
 //! Micrographs in, positions out.
 
-use super::contamination::Terrain;
-use super::peaks::{Rules, find, in_units_of_noise};
-use super::score::{Binned, blob_response};
-use super::{Unfit, report};
+use super::report;
+use super::score::blob_response;
+use super::shapes::Template;
 use crate::items::{Item, Outcome, for_each_item};
-use crate::{Ctx, StageError, micrograph};
+use crate::picking::binned::Binned;
+use crate::picking::contamination::Terrain;
+use crate::picking::figures::SHOWN_EDGE;
+use crate::picking::given_mask::{self, GivenMask};
+use crate::picking::peaks::{Peak, Rules, find, in_units_of_noise};
+use crate::picking::{Unfit, choose, file_fingerprint, read};
+use crate::{Ctx, StageError, micrograph, thumbnail};
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use vitreous_formats::table;
 use vitreous_jobs::pick_blobs::PickBlobs;
 use vitreous_model::event::EventKind;
-use vitreous_model::exposure::{Exposure, ExposureSet};
+use vitreous_model::exposure::Exposure;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::params::Validate;
-use vitreous_model::particle::{Pick, PickSet};
+use vitreous_model::particle::{Pick, PickSet, Surroundings};
 use vitreous_model::report::Report;
 
 /// Smallest distance of two particles where none is given, in diameters: they may touch and overlap a little.
 const DISTANCE_DIAMETERS: f64 = 0.7;
 /// Smallest distance from the edge where none is given, in diameters.
 const BORDER_DIAMETERS: f64 = 0.5;
+/// Pixels of a binned micrograph per smallest diameter, at least: enough for the position to a few per cent of it.
+const PIXELS_PER_DIAMETER: f64 = 24.0;
 /// Micrographs that the report shows.
 const SHOWN: usize = 3;
 
@@ -52,12 +59,19 @@ pub(super) struct Found {
     pub x_px: f64,
     pub y_px: f64,
     pub score: f64,
+    /// Diameter of the shape that answers most.
+    pub diameter_a: f64,
+    /// Its neighbourhood.
+    pub around: Surroundings,
 }
 
 /// What was found on one micrograph.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Picked {
     pub found: Vec<Found>,
+    /// Peaks that the thresholds on their neighbourhood left out.
+    #[serde(default)]
+    pub left_out: usize,
     /// Part of the micrograph that looks like contamination.
     pub masked_fraction: f64,
 }
@@ -73,8 +87,12 @@ pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     let outcomes = for_each_item(ctx, "micrographs", &items, params.max_bad_fraction, |index| {
         let exposure = &set.exposures[index];
         let (pixels, pixel_size_a) = read(ctx, &set, exposure)?;
-        let picked = pick(&pixels, pixel_size_a, &lengths, &params)
+        let mask = given_mask::of(ctx, params.masks.as_deref(), params.mask_threshold, exposure)?;
+        let picked = pick(&pixels, pixel_size_a, &lengths, &params, mask.as_ref())
             .map_err(|unfit| StageError::input(format!("{}: {unfit}", exposure.name), ""))?;
+        let picture =
+            report::image_of(0, &pixels, pixel_size_a, exposure, &picked, &lengths, thumbnail::EDGE);
+        ctx.picture(&exposure.name, &picture)?;
         ctx.say(EventKind::Figure {
             name: "picks".into(),
             value: picked.found.len() as f64,
@@ -96,11 +114,19 @@ pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
         .collect();
     write_picks(ctx, &done, &lengths)?;
     let mut images = Vec::new();
-    for index in report::choose(&done, SHOWN) {
+    for index in choose(&done.iter().map(|(_, picked)| picked.found.len()).collect::<Vec<_>>(), SHOWN) {
         ctx.check_stop()?;
         let (pixels, pixel_size_a) = read(ctx, &set, done[index].0)?;
         let (exposure, picked) = &done[index];
-        images.push(report::image_of(images.len(), &pixels, pixel_size_a, exposure, picked, &lengths));
+        images.push(report::image_of(
+            images.len(),
+            &pixels,
+            pixel_size_a,
+            exposure,
+            picked,
+            &lengths,
+            SHOWN_EDGE,
+        ));
     }
     let report = report::make(&done, images, &lengths, ctx.skipped());
     micrograph::write_set(ctx, &set)?;
@@ -108,25 +134,12 @@ pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
 }
 
 fn item(ctx: &Ctx<'_>, params: &PickBlobs, exposure: &Exposure) -> Item {
-    let length = exposure
-        .micrograph
-        .as_ref()
-        .and_then(|m| std::fs::metadata(ctx.resolve(&m.path)).ok())
-        .map(|m| m.len());
-    // a movie that was corrected again leaves a file of the same name and length, but not the same motion
-    let fingerprint = format!("{params:?} {:?} {length:?} {:?}", exposure.micrograph, exposure.motion);
+    let mask = given_mask::fingerprint(ctx, params.masks.as_deref(), exposure);
+    let fingerprint = format!("{params:?} {} {mask}", file_fingerprint(ctx, exposure));
     Item { name: exposure.name.clone(), fingerprint }
 }
 
-/// Pixels without hot ones, and the pixel size in Å.
-fn read(ctx: &Ctx<'_>, set: &ExposureSet, exposure: &Exposure) -> Result<(Array2<f32>, f64), StageError> {
-    let (source, _) = micrograph::parts_of(set, exposure)?;
-    let mut pixels = micrograph::read_pixels(&ctx.resolve(&source.path), source)?;
-    micrograph::repair_hot_pixels(&mut pixels);
-    Ok((pixels, source.pixel_size_a))
-}
-
-/// Finds the particles of a micrograph `[height, width]` without hot pixels.
+/// Finds the particles of a micrograph `[height, width]` without hot pixels, none where `mask` says so.
 ///
 /// # Errors
 /// [`Unfit`].
@@ -135,12 +148,27 @@ pub(super) fn pick(
     pixel_size_a: f64,
     lengths: &Lengths,
     params: &PickBlobs,
+    mask: Option<&GivenMask>,
 ) -> Result<Picked, Unfit> {
     let Lengths { diameter_a, max_diameter_a, .. } = *lengths;
-    let binned = Binned::of(pixels.view(), pixel_size_a, diameter_a, max_diameter_a, params.white_particles)?;
-    let response = blob_response(&binned, diameter_a, max_diameter_a);
+    let binned = Binned::of(
+        pixels.view(),
+        pixel_size_a,
+        diameter_a / PIXELS_PER_DIAMETER,
+        max_diameter_a,
+        params.white_particles,
+    )?;
+    let templates = Template::all(params, diameter_a, max_diameter_a);
+    let response = blob_response(&binned, &templates, max_diameter_a);
     let diameter = max_diameter_a / binned.pixel_size_a;
-    let terrain = Terrain::of(&binned.image, diameter.round() as usize);
+    let mut terrain = Terrain::of(&binned.image, diameter.round() as usize);
+    let [height, width] = [pixels.nrows(), pixels.ncols()];
+    let masked = |x: f64, y: f64| {
+        mask.is_some_and(|mask| mask.covers(binned.unbinned(x), binned.unbinned(y), width, height))
+    };
+    if mask.is_some() {
+        terrain.suspect.indexed_iter_mut().for_each(|((y, x), on)| *on |= masked(x as f64, y as f64));
+    }
     let rules = Rules {
         threshold: params.threshold,
         max_score_sd: params.max_score,
@@ -148,12 +176,37 @@ pub(super) fn pick(
         border: lengths.border_a / binned.pixel_size_a,
         most: params.max_picks.map_or(usize::MAX, |most| most as usize),
     };
-    let scores = in_units_of_noise(&response, &terrain.suspect, diameter, &rules).ok_or(Unfit::Flat)?;
-    let found = find(&scores, &rules, |peaks| terrain.keep_particles(peaks))
+    let scores = in_units_of_noise(&response.most, &terrain.suspect, diameter, &rules).ok_or(Unfit::Flat)?;
+    let mut left_out = 0;
+    let keep = |peaks: Vec<Peak>| {
+        let mut peaks = terrain.keep_particles(peaks);
+        peaks.retain(|peak| !masked(peak.x, peak.y));
+        let all = peaks.len();
+        peaks.retain(|peak| is_plausible(params, terrain.around(peak.x, peak.y)));
+        left_out = all - peaks.len();
+        peaks
+    };
+    let found = find(&scores, &rules, keep)
         .into_iter()
-        .map(|peak| Found { x_px: binned.unbinned(peak.x), y_px: binned.unbinned(peak.y), score: peak.score })
+        .map(|peak| {
+            let template = response.template[[peak.y.round() as usize, peak.x.round() as usize]];
+            Found {
+                x_px: binned.unbinned(peak.x),
+                y_px: binned.unbinned(peak.y),
+                score: peak.score,
+                diameter_a: templates[usize::from(template)].diameter_a,
+                around: terrain.around(peak.x, peak.y),
+            }
+        })
         .collect();
-    Ok(Picked { found, masked_fraction: terrain.suspect_fraction() })
+    Ok(Picked { found, left_out, masked_fraction: terrain.suspect_fraction() })
+}
+
+/// The thresholds on the neighbourhood of a peak.
+fn is_plausible(params: &PickBlobs, around: Surroundings) -> bool {
+    params.min_local_sd.is_none_or(|least| around.local_sd >= least)
+        && params.max_local_sd.is_none_or(|most| around.local_sd <= most)
+        && params.max_local_mean.is_none_or(|most| around.local_mean.abs() <= most)
 }
 
 fn write_picks(ctx: &Ctx<'_>, done: &[(&Exposure, Picked)], lengths: &Lengths) -> Result<(), StageError> {
@@ -169,7 +222,9 @@ fn write_picks(ctx: &Ctx<'_>, done: &[(&Exposure, Picked)], lengths: &Lengths) -
         .flat_map(|(exposure, picked)| picked.found.iter().map(|found| pick(&exposure.name, found)))
         .collect();
     let count = picks.len() as u64;
-    let set = PickSet { diameter_a: 0.5 * (lengths.diameter_a + lengths.max_diameter_a), picks };
+    let diameter_a = 0.5 * (lengths.diameter_a + lengths.max_diameter_a);
+    let surroundings = done.iter().flat_map(|(_, picked)| picked.found.iter().map(|found| found.around));
+    let set = PickSet { diameter_a, picks, surroundings: surroundings.collect(), ..PickSet::default() };
     ctx.create_at_path(FILE, |path| table::picks::write(path, &set))?;
     ctx.output(Output::new("picks", Kind::Picks, FILE, count));
     Ok(())

@@ -2,6 +2,7 @@
 
 use super::run::{Lengths, Picked, pick};
 use super::*;
+use crate::picking::given_mask::GivenMask;
 use crate::{Input, micrograph, test_data};
 use ndarray::Array2;
 use rand::{RngExt, SeedableRng};
@@ -15,6 +16,7 @@ use vitreous_formats::table;
 use vitreous_jobs::pick_blobs::PickBlobs as Params;
 use vitreous_model::exposure::{Exposure, ExposureSet, MicrographSource, OpticsGroup};
 use vitreous_model::outputs::{Kind, Output};
+use vitreous_model::report::Figure;
 use vitreous_model::units::{Kilovolt, Millimetre};
 
 /// Å per pixel and diameter of the simulated particles.
@@ -69,7 +71,7 @@ fn simulated_particles_are_found_and_little_else() {
         assert_eq!(micrograph::repair_hot_pixels(&mut image), 1);
         for max_diameter in [None, Some(190.0)] {
             let (params, lengths) = params(DIAMETER_A, max_diameter);
-            let picked = pick(&image, PIXEL_A, &lengths, &params).unwrap();
+            let picked = pick(&image, PIXEL_A, &lengths, &params, None).unwrap();
             let (recall, precision) = recall_and_precision(&truth, &picked, 0.2 * DIAMETER_A / PIXEL_A);
             println!("{particles} particles, {max_diameter:?}: recall {recall:.3} precision {precision:.3}");
             assert!(recall >= 0.95, "{particles} {max_diameter:?}: recall {recall}");
@@ -85,10 +87,10 @@ fn contrast_must_be_told() {
     let white = Params { white_particles: true, ..params.clone() };
     let inverted = image.mapv(|v| 2000.0 - v);
     assert_eq!(
-        pick(&inverted, PIXEL_A, &lengths, &white).unwrap().found.len(),
-        pick(&image, PIXEL_A, &lengths, &params).unwrap().found.len()
+        pick(&inverted, PIXEL_A, &lengths, &white, None).unwrap().found.len(),
+        pick(&image, PIXEL_A, &lengths, &params, None).unwrap().found.len()
     );
-    let wrong = pick(&image, PIXEL_A, &lengths, &white).unwrap();
+    let wrong = pick(&image, PIXEL_A, &lengths, &white, None).unwrap();
     assert!(recall_and_precision(&truth, &wrong, 10.0).0 < 0.1);
 }
 
@@ -103,7 +105,7 @@ fn nothing_is_picked_on_an_ice_crystal() {
         }
     }
     let (params, lengths) = params(DIAMETER_A, None);
-    let picked = pick(&image, PIXEL_A, &lengths, &params).unwrap();
+    let picked = pick(&image, PIXEL_A, &lengths, &params, None).unwrap();
     assert!(picked.found.iter().all(|p| !crystal(p.y_px as usize, p.x_px as usize)), "{picked:?}");
     assert!((0.02..0.2).contains(&picked.masked_fraction), "{}", picked.masked_fraction);
     let elsewhere: Vec<[f64; 2]> = truth
@@ -124,11 +126,48 @@ fn a_real_micrograph_gives_the_particles_that_relion_finds() {
     let mut pixels = micrograph::read_pixels(&path, &source_of(&path, pixel_size_a)).unwrap();
     micrograph::repair_hot_pixels(&mut pixels);
     let (params, lengths) = params(120.0, Some(180.0));
-    let picked = pick(&pixels, pixel_size_a, &lengths, &params).unwrap();
+    let picked = pick(&pixels, pixel_size_a, &lengths, &params, None).unwrap();
     let (recall, _) = recall_and_precision(&relion, &picked, 60.0 / pixel_size_a);
     println!("{} picks, {recall:.3} of RELION's best", picked.found.len());
     assert!((120..185).contains(&picked.found.len()), "{}", picked.found.len());
     assert!(recall >= 0.85, "{recall}");
+}
+
+#[test]
+fn nothing_is_picked_under_a_given_mask() {
+    let (image, truth) = simulated(800, 40, 5);
+    let values = Array2::from_shape_fn((80, 80), |(y, x)| if y < 40 && x >= 20 { 0.9 } else { 0.1 });
+    let mask = GivenMask::of(&values, 0.5);
+    let (params, lengths) = params(DIAMETER_A, None);
+    let masked = |at: &[f64; 2]| mask.covers(at[0], at[1], 800, 800);
+    let free = pick(&image, PIXEL_A, &lengths, &params, None).unwrap();
+    let picked = pick(&image, PIXEL_A, &lengths, &params, Some(&mask)).unwrap();
+    let [before, after] =
+        [&free, &picked].map(|p| p.found.iter().filter(|f| masked(&[f.x_px, f.y_px])).count());
+    assert!(before > 5 && after == 0, "{before} {after}");
+    let clean: Vec<[f64; 2]> = truth.into_iter().filter(|t| !masked(t)).collect();
+    assert!(recall_and_precision(&clean, &picked, 10.0).0 >= 0.95);
+}
+
+#[test]
+fn sizes_are_told_apart_and_local_limits_leave_out_what_is_beyond() {
+    let (image, _) = simulated(1000, 40, 11);
+    let (params, lengths) = params(100.0, Some(220.0));
+    let picked = pick(&image, PIXEL_A, &lengths, &params, None).unwrap();
+    let mut diameters: Vec<f64> = picked.found.iter().map(|found| found.diameter_a).collect();
+    diameters.sort_by(f64::total_cmp);
+    let middle = diameters[diameters.len() / 2];
+    // a ball's shadow is denser in its middle: it looks like a disc somewhat smaller
+    assert!((110.0..160.0).contains(&middle), "{middle}");
+    let median_sd = {
+        let mut all: Vec<f64> = picked.found.iter().map(|found| found.around.local_sd).collect();
+        all.sort_by(f64::total_cmp);
+        all[all.len() / 2]
+    };
+    let limited = Params { max_local_sd: Some(median_sd), ..params };
+    let fewer = pick(&image, PIXEL_A, &lengths, &limited, None).unwrap();
+    assert!(fewer.found.iter().all(|found| found.around.local_sd <= median_sd));
+    assert!(fewer.left_out >= picked.found.len() / 3, "{} of {}", fewer.left_out, picked.found.len());
 }
 
 #[test]
@@ -143,12 +182,16 @@ fn a_real_ice_crystal_and_dirt_are_left_alone() {
     let dirt = read("Ucsf_stack_1142_DW_carbonmask.mrc");
     micrograph::repair_hot_pixels(&mut pixels);
     let (params, lengths) = params(120.0, Some(180.0));
-    let picked = pick(&pixels, 4.0, &lengths, &params).unwrap();
-    let on_dirt =
-        picked.found.iter().filter(|p| dirt[[p.y_px.round() as usize, p.x_px.round() as usize]] > 0.5);
-    let (on_dirt, all) = (on_dirt.count(), picked.found.len());
-    println!("{on_dirt} of {all} picks on what a person would leave out");
-    assert!(all > 30 && 10 * on_dirt <= all, "{on_dirt} of {all}");
+    let on_dirt = |picked: &Picked| {
+        let dirty = |p: &&run::Found| dirt[[p.y_px.round() as usize, p.x_px.round() as usize]] > 0.5;
+        (picked.found.iter().filter(dirty).count(), picked.found.len())
+    };
+    let (dirty, all) = on_dirt(&pick(&pixels, 4.0, &lengths, &params, None).unwrap());
+    println!("{dirty} of {all} picks on what a person would leave out");
+    assert!(all > 30 && 10 * dirty <= all, "{dirty} of {all}");
+    let mask = GivenMask::of(&dirt, 0.5);
+    let (dirty, all) = on_dirt(&pick(&pixels, 4.0, &lengths, &params, Some(&mask)).unwrap());
+    assert!(all > 30 && dirty == 0, "{dirty} of {all} with its mask");
 }
 
 fn source_of(path: &Path, pixel_size_a: f64) -> MicrographSource {
@@ -235,17 +278,26 @@ fn the_stage_writes_picks_and_hands_micrographs_on() {
     let picks = table::picks::read(&dir.path().join("J2/picks.h5")).unwrap();
     assert_eq!(report.get("picks"), Some(picks.picks.len() as f64));
     assert_eq!(picks.diameter_a, DIAMETER_A);
+    assert_eq!(picks.surroundings.len(), picks.picks.len());
+    assert!(picks.surroundings.iter().all(|around| (0.5..2.0).contains(&around.local_sd)));
     for (name, truth) in [("m0", &truths[0]), ("m2", &truths[2])] {
         let found = picks.picks.iter().filter(|pick| pick.exposure == name);
-        let found = found.map(|p| run::Found { x_px: p.x_px, y_px: p.y_px, score: p.score }).collect();
-        let (recall, _) = recall_and_precision(truth, &Picked { found, masked_fraction: 0.0 }, 10.0);
+        let found = found.map(|p| [p.x_px, p.y_px]);
+        let found: Vec<[f64; 2]> = found.collect();
+        let near = |t: &&[f64; 2]| found.iter().any(|p| (t[0] - p[0]).hypot(t[1] - p[1]) < 10.0);
+        let recall = truth.iter().filter(near).count() as f64 / truth.len() as f64;
         assert!(recall > 0.9, "{name}: {recall}");
     }
     assert!(picks.picks.iter().all(|pick| pick.exposure != "m1"));
     let handed_on = table::exposures::read(&dir.path().join("J2/micrographs.h5")).unwrap();
     assert_eq!(handed_on, table::exposures::read(&dir.path().join("in.h5")).unwrap());
     assert_eq!(report.data["exposures"].as_array().unwrap().len(), 2);
-    assert_eq!(report.figures.len(), 2 + 2);
+    let id = |figure: &Figure| match figure {
+        Figure::Plot { id, .. } | Figure::Image { id, .. } => id.clone(),
+        other => panic!("{other:?}"),
+    };
+    let ids: Vec<String> = report.figures.iter().map(id).collect();
+    assert_eq!(ids, ["picks_0", "picks_1", "scores", "power", "counts"]);
 }
 
 #[test]

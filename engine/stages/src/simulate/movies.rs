@@ -201,6 +201,8 @@ fn write_tables(
             gain_path: if has_gain { ctx.table_path(GAIN) } else { String::new() },
             gain_rotate: 0,
             gain_flip: GainFlip::None,
+            defects_path: String::new(),
+            eer: None,
         };
         exposures.exposures.push(Exposure {
             name: name.clone(),
@@ -215,7 +217,7 @@ fn write_tables(
     for (exposure, (_, record)) in exposures.exposures.iter_mut().zip(movies) {
         // the truth holds to the last pixel
         let fit_resolution_a = 2.0 * microscope.pixel_a;
-        exposure.ctf = Some(CtfFit { ctf: record.scene.ctf, fit_resolution_a, score: 1.0 });
+        exposure.ctf = Some(CtfFit::new(record.scene.ctf, fit_resolution_a, 1.0));
     }
     ctx.create_at_path(TRUE_EXPOSURES, |path| table::exposures::write(path, Kind::Movies, &exposures))?;
     let particles = true_particles(params, microscope, movies);

@@ -6,6 +6,47 @@ use crate::star::writer::{BlockOut, TableOut, number};
 use std::path::Path;
 use vitreous_model::particle::Pick;
 
+/// A file of coordinates that another one names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CoordinateFile {
+    /// The micrograph, as named there.
+    pub micrograph: String,
+    /// The file, as named there: relative to RELION's project.
+    pub path: String,
+}
+
+/// The files that a list of coordinate files (RELION 4's `autopick.star`) names; `None`: it is no such list.
+///
+/// # Errors
+/// A file that is no STAR file, or a list without micrographs.
+pub fn read_coordinate_files(path: &Path) -> Result<Option<Vec<CoordinateFile>>, StarError> {
+    let file = StarFile::read(path)?;
+    let mut tables = file.blocks().iter().filter_map(|block| file.table(block.name()));
+    let Some(table) = tables.find(|table| table.find(COORDINATE_FILE.label).is_some()) else {
+        return Ok(None);
+    };
+    const NEEDED_FOR: &str = "the list of coordinate files";
+    let files = Cell::need(&table, COORDINATE_FILE, NEEDED_FOR)?;
+    let micrographs = Cell::need(&table, MICROGRAPH_NAME, NEEDED_FOR)?;
+    let mut listed = Vec::with_capacity(table.len());
+    let mut rows = table.rows();
+    while let Some(row) = rows.next() {
+        let (micrograph, path) = (micrographs.text(&row).to_string(), files.text(&row).to_string());
+        listed.push(CoordinateFile { micrograph, path });
+    }
+    Ok(Some(listed))
+}
+
+/// Whether the rows of a file of coordinates say which micrograph they are on.
+///
+/// # Errors
+/// A file that is no STAR file.
+pub fn names_micrographs(path: &Path) -> Result<bool, StarError> {
+    let file = StarFile::read(path)?;
+    let mut tables = file.blocks().iter().filter_map(|block| file.table(block.name()));
+    Ok(tables.any(|t| t.find(COORDINATE_X.label).is_some() && t.find(MICROGRAPH_NAME.label).is_some()))
+}
+
 /// Reads picks. A file of one micrograph has no micrograph column: `exposure` names it then.
 ///
 /// # Errors

@@ -87,8 +87,8 @@ impl MicrographColumns {
             None => None,
         };
         let ctf = match self.ctf {
-            Some([u, v, angle]) => Some(CtfFit {
-                ctf: CtfParams {
+            Some([u, v, angle]) => {
+                let ctf = CtfParams {
                     defocus_u_a: u.value(row)?,
                     defocus_v_a: v.value(row)?,
                     astigmatism_angle: Degrees(angle.value(row)?),
@@ -96,10 +96,9 @@ impl MicrographColumns {
                     voltage: group.group.voltage,
                     cs: group.group.cs,
                     amplitude_contrast: group.group.amplitude_contrast,
-                },
-                fit_resolution_a: or_nan(self.resolution)?,
-                score: or_nan(self.score)?,
-            }),
+                };
+                Some(CtfFit::new(ctf, or_nan(self.resolution)?, or_nan(self.score)?))
+            }
             None => None,
         };
         let micrograph = MicrographSource {

@@ -9,6 +9,7 @@
 mod coordinates;
 mod micrographs;
 mod motion;
+mod movies;
 mod optics;
 mod particles;
 
@@ -17,9 +18,12 @@ mod tests;
 
 use super::StarError;
 use super::reader::{Row, TableView};
-pub use coordinates::{coordinate_blocks, read_coordinates};
+pub use coordinates::{
+    CoordinateFile, coordinate_blocks, names_micrographs, read_coordinate_files, read_coordinates,
+};
 pub use micrographs::{micrograph_blocks, read_micrographs};
 pub use motion::{LocalTrack, MovieMotion, motion_blocks};
+pub use movies::read_movies;
 pub use optics::Fallback;
 pub use particles::{particle_blocks, read_particles};
 
@@ -74,8 +78,11 @@ rules! {
     MAGNIFICATION = "rlnMagnification", "detector pixel / pixel size", 1.0, "RELION ≤ 3.0";
     IMAGE_NAME = "rlnImageName", "Particle.stack_path, stack_index + 1", 1.0, "RELION: 000001@stack, counted from 1";
     MICROGRAPH_NAME = "rlnMicrographName", "MicrographSource.path; its stem is Exposure.name", 1.0, LABELS;
+    MOVIE_NAME = "rlnMicrographMovieName", "MovieSource.path; its stem is Exposure.name", 1.0, LABELS;
+    PRE_EXPOSURE = "rlnMicrographPreExposure", "MovieSource.pre_exposure (e/Å²)", 1.0, LABELS;
     COORDINATE_X = "rlnCoordinateX", "Pick.x_px", 1.0, "RELION: pixels from the first stored pixel";
     COORDINATE_Y = "rlnCoordinateY", "Pick.y_px", 1.0, "RELION: pixels from the first stored row";
+    COORDINATE_FILE = "rlnMicrographCoordinates", "STAR file of a micrograph's picks", 1.0, "RELION 4: autopick.star lists them";
     PICK_SCORE = "rlnAutopickFigureOfMerit", "Pick.score", 1.0, LABELS;
     DEFOCUS_U = "rlnDefocusU", "CtfParams.defocus_u_a", 1.0, "RELION src/ctf.cpp: Å, underfocus positive";
     DEFOCUS_V = "rlnDefocusV", "CtfParams.defocus_v_a", 1.0, "RELION src/ctf.cpp";

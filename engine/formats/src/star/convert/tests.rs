@@ -274,7 +274,7 @@ fn exposure(name: &str) -> Exposure {
             motion_star_path: format!("J2/{name}.star"),
         }),
         motion: Some(MotionSummary { total_a: 7.0, early_a: 4.0, late_a: 3.0 }),
-        ctf: Some(CtfFit { ctf: ctf(1.2e4, 1.1e4, -40.0, 0.0), fit_resolution_a: 4.5, score: 0.25 }),
+        ctf: Some(CtfFit::new(ctf(1.2e4, 1.1e4, -40.0, 0.0), 4.5, 0.25)),
     }
 }
 
@@ -404,4 +404,31 @@ fn real_files_of_relion_are_imported() {
     let picks = read_coordinates(&path, Some("Ucsf_stack_1142_DW")).unwrap();
     assert_eq!(picks.value.len(), 45);
     assert!(!picks.ignored.is_empty());
+}
+
+const MOVIES: &str = "# version 30001\ndata_optics\nloop_\n_rlnOpticsGroupName #1\n_rlnOpticsGroup #2\n\
+    _rlnMtfFileName #3\n_rlnMicrographOriginalPixelSize #4\n_rlnVoltage #5\n_rlnSphericalAberration #6\n\
+    _rlnAmplitudeContrast #7\nhole1 1 k3.star 0.834 300 2.7 0.1\nhole2 4 k3.star 0.84 200 1.4 0.07\n\n\
+    data_movies\nloop_\n_rlnMicrographMovieName #1\n_rlnOpticsGroup #2\n_rlnMicrographPreExposure #3\n\
+    Movies/a_1.tif 4 1.5\nMovies/b.v2.tif 1 0\n";
+
+#[test]
+fn movies_keep_all_their_optics_groups() {
+    let read = |text: &str| with_file(text, |path| read_movies(path, &same, &Fallback::default()));
+    let Imported { value, ignored, .. } = read(MOVIES).unwrap();
+    assert_eq!(ignored, ["data_optics/_rlnMtfFileName"]);
+    assert_eq!(
+        value.optics.iter().map(|g| (g.number, g.name.as_str())).collect::<Vec<_>>(),
+        [(1, "hole1"), (4, "hole2")]
+    );
+    let second = value.optics_of(4).unwrap();
+    assert_eq!((second.voltage.0, second.cs.0, second.amplitude_contrast), (200.0, 1.4, 0.07));
+    let [a, b] = [0, 1].map(|row| (&value.exposures[row], value.exposures[row].movie.as_ref().unwrap()));
+    assert_eq!((a.0.name.as_str(), a.0.optics_group, a.1.path.as_str()), ("a_1", 4, "Movies/a_1.tif"));
+    assert_eq!((a.1.pixel_size_a, a.1.pre_exposure), (0.84, 1.5));
+    assert_eq!((b.0.name.as_str(), b.0.optics_group, b.1.pixel_size_a), ("b.v2", 1, 0.834));
+    let error = read(&MOVIES.replace("a_1.tif 4", "a_1.tif 3")).unwrap_err().to_string();
+    assert!(error.contains("the number of a group in data_optics"), "{error}");
+    let error = read(&MOVIES.replace("data_movies", "data_micrographs")).unwrap_err().to_string();
+    assert!(error.contains("block data_movies is missing"), "{error}");
 }
