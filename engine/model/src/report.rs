@@ -240,10 +240,13 @@ impl Raster {
     /// The same with black and white at the given quantiles (e.g. 0.005 and 0.995) of the finite values.
     pub fn from_quantiles(values: &[f32], width: usize, low: f64, high: f64) -> Self {
         let stride = (values.len() / 200_000).max(1);
-        let mut sorted: Vec<f32> = values.iter().step_by(stride).copied().filter(|v| v.is_finite()).collect();
-        sorted.sort_by(f32::total_cmp);
-        let at = |q: f64| sorted.get(((sorted.len().max(1) - 1) as f64 * q) as usize).copied().unwrap_or(0.0);
-        Self::from_values(values, width, at(low), at(high))
+        let mut some: Vec<f32> = values.iter().step_by(stride).copied().filter(|v| v.is_finite()).collect();
+        let mut at = |q: f64| match some.len() {
+            0 => 0.0,
+            n => *some.select_nth_unstable_by(((n - 1) as f64 * q) as usize, f32::total_cmp).1,
+        };
+        let (black, white) = (at(low), at(high));
+        Self::from_values(values, width, black, white)
     }
 }
 

@@ -50,7 +50,8 @@ pub(crate) fn encode_with_text(
     let mut encoder = png::Encoder::new(&mut out, width, height);
     encoder.set_color(colour);
     encoder.set_depth(png::BitDepth::Eight);
-    encoder.set_compression(png::Compression::Balanced);
+    // noise does not compress better with more effort
+    encoder.set_compression(png::Compression::Fast);
     let refused =
         |why: png::EncodingError| ReportError::figure(id, format!("cannot be encoded as PNG: {why}"));
     if let Some((keyword, text)) = text {

@@ -110,6 +110,29 @@ impl HalfImage {
         self.unrolled(y0, x0)
     }
 
+    /// The rows `-reach ..= reach` (cyclically) of [`HalfImage::into_pixels`], `[2 reach + 1, nx]`, of a transform that is
+    /// zero from column `columns` on: what a search near the origin of a correlation needs, without the rest.
+    ///
+    /// # Panics
+    /// If there are fewer rows or columns than these.
+    pub fn into_rows_near_origin(mut self, reach: usize, columns: usize) -> Array2<f32> {
+        let (ny, nx) = (self.ny(), self.nx);
+        assert!(
+            2 * reach < ny && columns <= self.data.ncols(),
+            "the image should have these rows and columns"
+        );
+        transform_columns(self.data.slice_mut(s![.., ..columns]), FftDirection::Inverse, false);
+        let scale = 1.0 / (ny as f64 * nx as f64) as f32;
+        let mut image = Array2::<f32>::zeros((2 * reach + 1, nx));
+        let mut rows = RowInverse::new(nx);
+        for (index, mut out) in image.rows_mut().into_iter().enumerate() {
+            let coefficients = self.data.row((index + ny - reach) % ny);
+            let pixels = rows.transform(coefficients.as_slice().expect("rows should be contiguous"));
+            out.iter_mut().zip(pixels).for_each(|(to, &from)| *to = from * scale);
+        }
+        image
+    }
+
     fn unrolled(mut self, y0: usize, x0: usize) -> Array2<f32> {
         let (ny, nx) = (self.ny(), self.nx);
         let mut image = Array2::<f32>::zeros((ny, nx));

@@ -1,7 +1,7 @@
 //! Transforms along one axis of a larger array: rows of pixels and strided complex lanes.
 
 use super::plans;
-use ndarray::{ArrayViewMut2, Axis};
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2, Axis};
 use num_complex::Complex32;
 use rayon::prelude::*;
 use realfft::{ComplexToReal, RealToComplex};
@@ -9,7 +9,14 @@ use rustfft::{Fft, FftDirection};
 use std::sync::Arc;
 
 /// Lanes gathered into one contiguous buffer at a time: 16 complex numbers fill two cache lines of every row.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
+
+/// Complex numbers between successive gathered columns beyond their length, so that columns whose length is a power of
+/// two do not compete for the same lines of the cache.
+pub(super) const GAP: usize = 8;
+
+/// Rows gathered together: eight complex numbers of a column fill a cache line.
+const BLOCK: usize = 8;
 
 /// Arrays of at least this many points are transformed by all threads; smaller ones are left to their caller's
 /// parallelism over images.
@@ -34,6 +41,7 @@ pub fn transform_columns(mut data: ArrayViewMut2<'_, Complex32>, direction: FftD
 }
 
 struct Scratch {
+    /// The columns, one after the other, each with a gap behind it.
     gathered: Vec<Complex32>,
     work: Vec<Complex32>,
 }
@@ -41,26 +49,52 @@ struct Scratch {
 impl Scratch {
     fn new(fft: &Arc<dyn Fft<f32>>) -> Self {
         Self {
-            gathered: vec![Complex32::ZERO; LANES * fft.len()],
+            gathered: vec![Complex32::ZERO; LANES * (fft.len() + GAP)],
             work: vec![Complex32::ZERO; fft.get_inplace_scratch_len()],
         }
     }
 
     fn transform(&mut self, fft: &Arc<dyn Fft<f32>>, mut chunk: ArrayViewMut2<'_, Complex32>) {
         let (n, columns) = chunk.dim();
-        let gathered = &mut self.gathered[..n * columns];
-        for (y, row) in chunk.rows().into_iter().enumerate() {
-            for (x, &value) in row.iter().enumerate() {
-                gathered[x * n + y] = value;
-            }
+        gather(chunk.view(), &mut self.gathered);
+        for column in self.gathered.chunks_exact_mut(n + GAP).take(columns) {
+            fft.process_with_scratch(&mut column[..n], &mut self.work);
         }
-        fft.process_with_scratch(gathered, &mut self.work);
-        for (y, mut row) in chunk.rows_mut().into_iter().enumerate() {
-            for (x, value) in row.iter_mut().enumerate() {
-                *value = gathered[x * n + y];
+        scatter(&self.gathered, n, chunk.view_mut());
+    }
+}
+
+/// Copies the columns of `rows` (`[n, columns]`, rows contiguous) into `columns`, `n + `[`GAP`] apart.
+pub(super) fn gather(rows: ArrayView2<'_, Complex32>, columns: &mut [Complex32]) {
+    let pitch = rows.nrows() + GAP;
+    for (block, rows) in rows.axis_chunks_iter(Axis(0), BLOCK).enumerate() {
+        let (at, height) = (block * BLOCK, rows.nrows());
+        let lines: [&[Complex32]; BLOCK] =
+            std::array::from_fn(|y| if y < height { slice_of(rows.row(y)) } else { &[] });
+        for (x, column) in columns.chunks_exact_mut(pitch).take(rows.ncols()).enumerate() {
+            for (value, line) in column[at..at + height].iter_mut().zip(lines) {
+                *value = line[x];
             }
         }
     }
+}
+
+/// Copies columns of `length`, `length + `[`GAP`] apart, into those of `rows` (`[up to length, columns]`, rows contiguous).
+pub(super) fn scatter(columns: &[Complex32], length: usize, mut rows: ArrayViewMut2<'_, Complex32>) {
+    let pitch = length + GAP;
+    for (block, mut rows) in rows.axis_chunks_iter_mut(Axis(0), BLOCK).enumerate() {
+        for (y, mut row) in rows.rows_mut().into_iter().enumerate() {
+            let at = block * BLOCK + y;
+            let row = row.as_slice_mut().expect("pieces of rows should be contiguous");
+            for (value, column) in row.iter_mut().zip(columns.chunks_exact(pitch)) {
+                *value = column[at];
+            }
+        }
+    }
+}
+
+fn slice_of(row: ArrayView1<'_, Complex32>) -> &[Complex32] {
+    row.to_slice().expect("pieces of rows should be contiguous")
 }
 
 /// Transforms rows of real pixels, with buffers kept between rows.

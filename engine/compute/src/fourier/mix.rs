@@ -1,36 +1,30 @@
 //! Several images of one size, transformed, mixed coefficient by coefficient, and transformed back, in the memory they
 //! lie in: no transform is held beside its image, and every coefficient passes through the cache once.
 
+use super::lanes::{self, GAP, LANES};
 use super::{plans, resample};
-use ndarray::{Array2, Array3, ArrayView2, ArrayViewMut3, Axis, s};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, ArrayViewMut3, Axis, s};
 use num_complex::Complex32;
 use rayon::prelude::*;
 use rustfft::{Fft, FftDirection};
 use std::sync::Arc;
 
-/// Columns transformed at a time: 16 complex numbers fill two cache lines of every row.
-const COLUMNS: usize = 16;
-
-/// Complex numbers between successive columns beyond their length, so that columns whose length is a power of two do not
-/// compete for the same lines of the cache.
-const GAP: usize = 8;
-
 /// Rows are padded to whole numbers of this many floats.
-pub const ROW_MULTIPLE: usize = 2 * COLUMNS;
+pub const ROW_MULTIPLE: usize = 2 * LANES;
 
 /// Images of `ny × nx` pixels, row by row beside each other.
 #[derive(Debug, Clone)]
 pub struct ImageStack {
     nx: usize,
-    /// `[ny, images, stride]`; row y of image i is `values[y, i, ..nx]`. The padding has room for a transform in place.
-    values: Array3<f32>,
+    /// `[ny, images, stride / 2]`: pairs of pixels, or coefficients. The padding has room for a transform in place.
+    values: Array3<Complex32>,
 }
 
 impl ImageStack {
     /// All zero.
     pub fn zeros(ny: usize, nx: usize, images: usize) -> Self {
         let stride = (2 * (nx / 2 + 1)).next_multiple_of(ROW_MULTIPLE);
-        Self { nx, values: Array3::zeros((ny, images, stride)) }
+        Self { nx, values: Array3::zeros((ny, images, stride / 2)) }
     }
 
     /// Rows.
@@ -50,17 +44,20 @@ impl ImageStack {
 
     /// Floats from one row of an image to the same row of the next image, a multiple of [`ROW_MULTIPLE`].
     pub fn stride(&self) -> usize {
-        self.values.dim().2
+        2 * self.values.dim().2
     }
 
     /// One image, `[ny, nx]`.
     pub fn image(&self, index: usize) -> ArrayView2<'_, f32> {
-        self.values.slice(s![.., index, ..self.nx])
+        let shape = (self.ny(), self.images(), self.stride());
+        let values = bytemuck::cast_slice(self.values.as_slice().expect("a new array should be contiguous"));
+        let pixels = ArrayView3::from_shape(shape, values).expect("a pair should be two pixels");
+        pixels.slice_move(s![.., index, ..self.nx])
     }
 
     /// All pixels, `[ny, images, stride]`; what is beyond `nx` in a row does not matter.
     pub fn values_mut(&mut self) -> &mut [f32] {
-        self.values.as_slice_mut().expect("a new array should be contiguous")
+        bytemuck::cast_slice_mut(self.values.as_slice_mut().expect("a new array should be contiguous"))
     }
 
     /// `outputs` images of `[out_ny, out_nx]` pixels (no more than the images and their size; resized by Fourier cropping
@@ -88,16 +85,16 @@ impl ImageStack {
         }
         self.transform_rows();
         let columns = Columns::new(self.images(), outputs, (ny, nx), (out_ny, out_nx));
-        let wanted = (2 * (out_nx / 2 + 1)).next_multiple_of(ROW_MULTIPLE);
+        let wanted = (out_nx / 2 + 1).next_multiple_of(LANES);
         self.values
             .slice_mut(s![.., .., ..wanted])
-            .axis_chunks_iter_mut(Axis(2), 2 * COLUMNS)
+            .axis_chunks_iter_mut(Axis(2), LANES)
             .into_par_iter()
             .enumerate()
             .for_each_init(
                 || columns.scratch(),
                 |scratch, (block, chunk)| {
-                    columns.mix(block * COLUMNS, chunk, scratch, &mix);
+                    columns.mix(block * LANES, chunk, scratch, &mix);
                 },
             );
         let scale = 1.0 / (ny as f64 * nx as f64) as f32;
@@ -117,12 +114,10 @@ impl ImageStack {
             |(row, half, work), mut images| {
                 for mut values in images.axis_iter_mut(Axis(0)) {
                     let values = values.as_slice_mut().expect("rows should be contiguous");
-                    row.copy_from_slice(&values[..nx]);
+                    row.copy_from_slice(&bytemuck::cast_slice(values)[..nx]);
                     fft.process_with_scratch(row, half, work)
                         .expect("buffers made by the plan should fit it");
-                    for (pair, value) in values.as_chunks_mut::<2>().0.iter_mut().zip(&*half) {
-                        *pair = [value.re, value.im];
-                    }
+                    values[..half.len()].copy_from_slice(half);
                 }
             },
         );
@@ -138,9 +133,7 @@ impl ImageStack {
             |(half, work), (y, mut row)| {
                 let values = self.values.slice(s![y, index, ..]);
                 let values = values.as_slice().expect("rows should be contiguous");
-                for (value, pair) in half.iter_mut().zip(values.as_chunks::<2>().0) {
-                    *value = Complex32::new(pair[0] * scale, pair[1] * scale);
-                }
+                half.iter_mut().zip(values).for_each(|(to, from)| *to = from * scale);
                 // a real row has no imaginary part at zero and at the Nyquist frequency of an even length
                 half[0].im = 0.0;
                 if out_nx.is_multiple_of(2) {
@@ -199,31 +192,26 @@ impl Columns {
         let (ny, out_ny) = (self.forward.len(), self.inverse.len());
         let work = self.forward.get_inplace_scratch_len().max(self.inverse.get_inplace_scratch_len());
         Scratch {
-            from: vec![vec![Complex32::ZERO; COLUMNS * (ny + GAP)]; self.images],
+            from: vec![vec![Complex32::ZERO; LANES * (ny + GAP)]; self.images],
             mixed: vec![vec![Complex32::ZERO; ny]; self.outputs],
-            to: vec![vec![Complex32::ZERO; COLUMNS * (out_ny + GAP)]; self.outputs],
+            to: vec![vec![Complex32::ZERO; LANES * (out_ny + GAP)]; self.outputs],
             work: vec![Complex32::ZERO; work],
         }
     }
 
-    /// Mixes the columns from `first` on that `chunk` (`[ny, images, 2 · columns]`) holds.
+    /// Mixes the columns from `first` on that `chunk` (`[ny, images, columns]`) holds.
     fn mix(
         &self,
         first: usize,
-        mut chunk: ArrayViewMut3<'_, f32>,
+        mut chunk: ArrayViewMut3<'_, Complex32>,
         scratch: &mut Scratch,
         mix: &impl Fn(usize, &[&[Complex32]], &mut [Vec<Complex32>]),
     ) {
         let (ny, out_ny) = (self.forward.len(), self.inverse.len());
-        let columns = COLUMNS.min(self.halves.0.min(self.halves.1).saturating_sub(first));
+        let columns = LANES.min(self.halves.0.min(self.halves.1).saturating_sub(first));
         let Scratch { from, mixed, to, work } = scratch;
         for (index, gathered) in from.iter_mut().enumerate() {
-            for (y, row) in chunk.index_axis(Axis(1), index).outer_iter().enumerate() {
-                let row = row.to_slice().expect("pieces of rows should be contiguous");
-                for (column, pair) in row.as_chunks::<2>().0[..columns].iter().enumerate() {
-                    gathered[column * (ny + GAP) + y] = Complex32::new(pair[0], pair[1]);
-                }
-            }
+            lanes::gather(chunk.slice(s![.., index, ..columns]), gathered);
             for column in gathered.chunks_mut(ny + GAP).take(columns) {
                 self.forward.process_with_scratch(&mut column[..ny], work);
             }
@@ -239,14 +227,7 @@ impl Columns {
             }
         }
         for (index, scattered) in to.iter().enumerate() {
-            let mut image = chunk.index_axis_mut(Axis(1), index);
-            for (y, mut row) in image.outer_iter_mut().enumerate().take(out_ny) {
-                let row = row.as_slice_mut().expect("pieces of rows should be contiguous");
-                for (column, pair) in row.as_chunks_mut::<2>().0[..columns].iter_mut().enumerate() {
-                    let value = scattered[column * (out_ny + GAP) + y];
-                    *pair = [value.re, value.im];
-                }
-            }
+            lanes::scatter(scattered, out_ny, chunk.slice_mut(s![..out_ny, index, ..columns]));
         }
     }
 
@@ -290,7 +271,11 @@ mod tests {
             let images = [image(ny, nx, 1), image(ny, nx, 2), image(ny, nx, 3)];
             let mut stack = ImageStack::zeros(ny, nx, 3);
             for (i, image) in images.iter().enumerate() {
-                stack.values.slice_mut(s![.., i, ..nx]).assign(image);
+                let stride = stack.stride();
+                for (y, row) in image.outer_iter().enumerate() {
+                    let at = (3 * y + i) * stride;
+                    stack.values_mut()[at..at + nx].copy_from_slice(&row.to_vec());
+                }
             }
             assert_eq!(stack.image(1), images[1]);
             let got = stack.mixed(2, (out_ny, out_nx), |x, from, to| {

@@ -73,6 +73,20 @@ fn large_images_go_the_parallel_way_to_the_same_pixels() {
 }
 
 #[test]
+fn rows_near_the_origin_are_those_of_the_whole_image() {
+    for (ny, nx, reach, columns) in [(40, 64, 7, 20), (33, 50, 16, 26), (8, 9, 0, 5)] {
+        let mut half = HalfImage::of(noise_image(ny, nx, 8).view());
+        half.data_mut().slice_mut(ndarray::s![.., columns..]).fill(Complex32::ZERO);
+        let whole = half.clone().into_pixels();
+        let rows = half.into_rows_near_origin(reach, columns);
+        assert_eq!(rows.dim(), (2 * reach + 1, nx));
+        for ((y, x), value) in rows.indexed_iter() {
+            assert!((value - whole[[(y + ny - reach) % ny, x]]).abs() < 1e-6, "{ny} x {nx}: {y}, {x}");
+        }
+    }
+}
+
+#[test]
 fn the_centre_phase_is_a_multiplication() {
     for n in [6, 7] {
         let image = noise_image(n, n, 3);

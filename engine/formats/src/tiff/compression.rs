@@ -1,8 +1,9 @@
 //! Compression of strips and tiles, and the predictors that go with it.
 
+use super::lzw;
 use crate::samples::ByteOrder;
 use flate2::{Decompress, FlushDecompress};
-use weezl::{BitOrder, LzwStatus};
+use weezl::BitOrder;
 
 /// How the bytes of a strip are packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +76,7 @@ pub enum Predictor {
 /// Decompresses strips; holds what is worth keeping between them.
 #[derive(Default)]
 pub struct Decompressor {
-    lzw: Option<weezl::decode::Decoder>,
+    lzw: Option<lzw::Decoder>,
     zstd: Option<zstd::bulk::Decompressor<'static>>,
     plane: Vec<u8>,
 }
@@ -104,21 +105,8 @@ impl Decompressor {
     }
 
     fn lzw(&mut self, packed: &[u8], out: &mut [u8]) -> Result<usize, String> {
-        let decoder =
-            self.lzw.get_or_insert_with(|| weezl::decode::Decoder::with_tiff_size_switch(BitOrder::Msb, 8));
-        decoder.reset();
-        let (mut read, mut written) = (0, 0);
-        while written < out.len() {
-            let step = decoder.decode_bytes(&packed[read..], &mut out[written..]);
-            read += step.consumed_in;
-            written += step.consumed_out;
-            match step.status {
-                Ok(LzwStatus::Ok) => {}
-                Ok(LzwStatus::Done | LzwStatus::NoProgress) => break,
-                Err(error) => return Err(format!("LZW: {error} after {written} bytes")),
-            }
-        }
-        Ok(written)
+        let decoder = self.lzw.get_or_insert_default();
+        decoder.decode(packed, out).map_err(|error| format!("LZW: {error}"))
     }
 
     fn zstd(&mut self, packed: &[u8], out: &mut [u8]) -> Result<usize, String> {

@@ -2,9 +2,9 @@
 //! BigTIFF.
 //!
 //! Directories are parsed here, linearly and safe against loops (a movie may have tens of thousands); strips and tiles
-//! are decoded each on its own, on the calling thread or on the rayon pool. LZW goes through weezl, deflate through
-//! flate2, zstd through libzstd. The first row of a TIFF is the top of the picture, the first of an MRC file the bottom:
-//! rows are flipped on reading and writing (`convert.rs`).
+//! are decoded each on its own, on the calling thread or on the rayon pool. LZW is decoded here (`lzw.rs`) and encoded by
+//! weezl; deflate goes through flate2, zstd through libzstd. The first row of a TIFF is the top of the picture, the first
+//! of an MRC file the bottom: rows are flipped on reading and writing (`convert.rs`).
 //!
 //! Layout: Adobe, "TIFF Revision 6.0" (1992), and its Technical Notes for deflate and the floating-point predictor;
 //! BigTIFF as in libtiff.
@@ -12,6 +12,7 @@
 mod compression;
 mod convert;
 pub(crate) mod directory;
+mod lzw;
 mod page;
 mod reader;
 mod writer;

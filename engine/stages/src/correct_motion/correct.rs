@@ -10,9 +10,11 @@ use super::local::{self, Frames, Motion};
 use super::motion_field::{MODES, MotionField};
 use super::movie::{Movie, MovieError};
 use super::patches::{self, PatchGrid};
+use super::record::Spectrum;
+use super::spectrum::radial_power;
 use super::survey::{Survey, survey};
 use super::warp::warp;
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2};
 
 /// The finest detail used to align whole frames for a start, Å.
 const COARSE_DETAIL_A: f64 = 10.0;
@@ -73,8 +75,8 @@ pub struct PatchTrack {
 pub struct Corrected {
     /// The sums.
     pub micrographs: Micrographs,
-    /// The sum without any correction but the gain's.
-    pub uncorrected: Array2<f32>,
+    /// Power of the sum without any correction but the gain's.
+    pub uncorrected_power: Spectrum,
     /// The motion.
     pub field: MotionField,
     /// Patches by themselves.
@@ -94,6 +96,11 @@ pub struct Corrected {
 pub fn correct(movie: &Movie, settings: &Settings) -> Result<Corrected, MovieError> {
     let mut survey = survey(movie, settings.pixel_size_a, settings.hot_pixel_sd)?;
     let small = std::mem::take(&mut survey.small);
+    // the sum has told what it had to: the bad pixels, and what there is without a correction
+    let sum = ArrayView2::from_shape((movie.height(), movie.width()), &survey.sum)
+        .expect("the sum should be of the frame's size");
+    let uncorrected_power = radial_power(sum, settings.pixel_size_a);
+    survey.sum = Vec::new();
     let (motion, grid) = find_motion(movie, settings, &survey, small);
     let field = field_of(movie, settings, &survey, &motion);
     let weights = match settings.voltage_factor {
@@ -115,11 +122,9 @@ pub fn correct(movie: &Movie, settings: &Settings) -> Result<Corrected, MovieErr
     let size = sum_size(movie.width(), movie.height(), settings.binning);
     let sums = warp(movie, survey.kept.take(), &survey.defects, &field, &by_frame, size)?;
     let micrographs = compose(sums, &weights, settings.pixel_size_a, settings.binning);
-    let shape = (movie.height(), movie.width());
     Ok(Corrected {
         micrographs,
-        uncorrected: Array2::from_shape_vec(shape, survey.sum)
-            .expect("the sum should be of the frame's size"),
+        uncorrected_power,
         patch_tracks: patch_tracks(&motion, &grid, survey.binning as f64),
         local_gain: motion.gain,
         bad_pixels: [survey.defects.pixels.len(), survey.defects.in_gain],
@@ -159,12 +164,12 @@ fn find_motion(
             displacements: &displacements,
             b_factor,
             safe_b_factor,
-            local: patches != [1, 1],
+            local: grid.shape != [1, 1],
         };
         (local::track(&grid, &band, &stacks, &frames), grid)
     };
     let (mut motion, grid) = track_on(settings.patches);
-    if settings.patches != [1, 1] && motion.gain == 0.0 {
+    if grid.shape != [1, 1] && motion.gain == 0.0 {
         // without local motion one window over the whole frame knows more than many small ones, which fade at their edges
         motion.whole = track_on([1, 1]).0.whole;
     }

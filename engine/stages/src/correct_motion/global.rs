@@ -134,17 +134,15 @@ impl CorrelationImage {
                 data[[my - y, 0]] = value.conj();
             }
         }
-        let image = half.into_pixels();
         let step = [band.nx as f64 / mx as f64, band.ny as f64 / my as f64];
         let half_of = |limit: f64, step: f64, m: usize| ((limit / step).ceil() as usize).clamp(1, m / 2 - 1);
-        let half = [half_of(limit, step[0], mx), half_of(limit, step[1], my)];
-        let mut values = Vec::with_capacity((2 * half[0] + 1) * (2 * half[1] + 1));
-        for y in 0..=2 * half[1] {
-            for x in 0..=2 * half[0] {
-                values.push(image[[(y + my - half[1]) % my, (x + mx - half[0]) % mx]]);
-            }
+        let wanted = [half_of(limit, step[0], mx), half_of(limit, step[1], my)];
+        let image = half.into_rows_near_origin(wanted[1], kx_max + 1);
+        let mut values = Vec::with_capacity((2 * wanted[0] + 1) * (2 * wanted[1] + 1));
+        for row in image.rows() {
+            values.extend((0..=2 * wanted[0]).map(|x| row[(x + mx - wanted[0]) % mx]));
         }
-        Self { values, half, step }
+        Self { values, half: wanted, step }
     }
 
     /// The highest value, refined by a parabola along each axis, in pixels; the first of equal ones.

@@ -445,7 +445,7 @@ fn done(index: usize, micrograph: MicrographSource, settings: &Settings, correct
         patches: patches.collect(),
         bad_pixels: corrected.bad_pixels,
         terms: corrected.terms,
-        spectrum_before: spectrum::radial_power(corrected.uncorrected.view(), pixel_a),
+        spectrum_before: corrected.uncorrected_power.clone(),
         spectrum_after: spectrum::radial_power(corrected.micrographs.plain.view(), out_pixel_a),
     }
 }
