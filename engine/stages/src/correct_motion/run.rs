@@ -104,11 +104,12 @@ const IN_FLIGHT_BYTES: usize = 1 << 30;
 /// Frames of floats that a movie being corrected takes at most: frames held, sums, small copies, work space.
 const FRAMES_PER_MOVIE: usize = 26;
 
-/// Movies to be corrected at a time: steps of one that cannot use all threads leave them to others.
+/// Movies to be corrected at a time: steps of one that cannot use all threads leave them to others, and some wait, done, to
+/// be written in their turn.
 fn in_flight(ctx: &Ctx<'_>, set: &ExposureSet) -> usize {
     let pixels = |movie: &MovieSource| movie.width as usize * movie.height as usize;
     let largest = set.exposures.iter().filter_map(|exposure| exposure.movie.as_ref()).map(pixels).max();
-    (IN_FLIGHT_BYTES / (FRAMES_PER_MOVIE * 4 * largest.unwrap_or(1).max(1))).clamp(1, ctx.threads + 1)
+    (IN_FLIGHT_BYTES / (FRAMES_PER_MOVIE * 4 * largest.unwrap_or(1).max(1))).clamp(1, 3 * ctx.threads + 2)
 }
 
 /// What a gain reference on the frames' grid depends on.
