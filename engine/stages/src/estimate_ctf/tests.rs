@@ -1,5 +1,6 @@
 //! Known truth, real micrographs, and the stage as a whole.
 
+use super::curve::judge;
 use super::fit::fit;
 use super::polar::{PolarGrid, SECTORS};
 use super::rings::Cells;
@@ -177,6 +178,22 @@ fn surface_of(spectra: &TileSpectra) -> Option<Surface> {
     let cells = Cells::of(spectra);
     let flat = fit(&cells, &optics(), &search(false)).unwrap();
     fit_surface(spectra, &cells, &flat, &optics())
+}
+
+#[test]
+fn a_tilted_fit_reaches_as_far_whatever_the_phase_shift() {
+    let plane = DefocusSurface { gradient_x: 0.3, gradient_y: -0.2, ..Default::default() };
+    // on either side of where phase shifts are folded, 0° and 180°, and far from it
+    for (seed, phase) in [1.0, 60.0, 179.0].into_iter().enumerate() {
+        let spectra = synthetic_tiles(&ctf(15_150.0, 14_850.0, 20.0, phase), &plane, 1.0, 800 + seed as u64);
+        let cells = Cells::of(&spectra);
+        let flat = fit(&cells, &optics(), &search(true)).unwrap();
+        let found = fit_surface(&spectra, &cells, &flat, &optics()).expect("a tilt should be found");
+        let off = (found.ctf.phase_shift.0 - phase + 90.0).rem_euclid(180.0) - 90.0;
+        assert!(off.abs() < 5.0, "{phase}°: {:?}", found.ctf);
+        let reach_a = judge(&cells, &found.points, &found.ctf, 30.0).fit_resolution_a;
+        assert!(reach_a < 4.8, "{phase}°: {reach_a} Å");
+    }
 }
 
 #[test]
