@@ -6,12 +6,12 @@ use rayon::prelude::*;
 use std::f64::consts::PI;
 use vitreous_model::conventions::centre;
 
-/// Usual [`AutoMask::level`].
+/// Usual share for [`Level::OfHigh`].
 pub const USUAL_LEVEL: f64 = 0.25;
+/// Usual [`AutoMask::least_part`].
+pub const USUAL_LEAST_PART: f64 = 0.1;
 /// The quantile of the low-passed map's voxels that stands for its high density.
 const HIGH_DENSITY: f64 = 0.999;
-/// Connected parts smaller than this fraction of the largest are dropped as noise.
-const LEAST_COMPONENT: f64 = 0.1;
 
 /// Raised-cosine edge: 1 up to `radius`, 0 from `radius + edge`.
 fn edge_weight(r: f64, radius: f64, edge: f64) -> f32 {
@@ -43,18 +43,42 @@ pub fn disc(n: usize, radius_px: f64, edge_px: f64) -> Array2<f32> {
     })
 }
 
+/// Density from which on a voxel belongs to the particle.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Level {
+    /// A share of the 99.9th percentile of the low-passed map; usually [`USUAL_LEVEL`].
+    OfHigh(f64),
+    /// A density of the low-passed map.
+    Density(f64),
+}
+
 /// How an automatic mask is made; lengths in voxels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AutoMask {
     /// Radius in Fourier pixels to which the map is low-passed first.
     pub low_pass_radius: f64,
-    /// Density from which on a voxel belongs to the particle, as a fraction of the 99.9th percentile of the low-passed
-    /// map; usually [`USUAL_LEVEL`].
-    pub level: f64,
+    /// Density from which on a voxel belongs to the particle.
+    pub level: Level,
+    /// Connected parts smaller than this share of the largest are dropped as noise; 1 keeps the largest alone. Usually
+    /// [`USUAL_LEAST_PART`].
+    pub least_part: f64,
     /// The mask's 1 reaches this far beyond the particle.
     pub extend_px: f64,
     /// Width of the cosine edge after that.
     pub edge_px: f64,
+}
+
+/// An automatic mask.
+#[derive(Debug, Clone)]
+pub struct Masked {
+    /// 1 inside, 0 outside, between them at the edge.
+    pub mask: Array3<f32>,
+    /// Density of the low-passed map from which on a voxel counted as particle.
+    pub threshold: f64,
+    /// Connected parts above it, by falling number of voxels, and how many of them were kept.
+    pub parts: Vec<usize>,
+    /// Of [`Masked::parts`], from the first.
+    pub kept: usize,
 }
 
 /// Why there is no automatic mask.
@@ -75,28 +99,39 @@ pub enum MaskError {
     NotFinite,
 }
 
-/// A soft mask around the particle: low-pass, threshold, connected parts (those of at least a tenth of the largest),
-/// extension and a cosine edge by Euclidean distance.
+/// A soft mask around the particle: low-pass, threshold, connected parts, extension and a cosine edge by Euclidean
+/// distance.
 ///
 /// # Errors
 /// No voxel is above the threshold, or the map is not finite.
-pub fn auto_mask(map: ArrayView3<'_, f32>, how: &AutoMask) -> Result<Array3<f32>, MaskError> {
+pub fn auto_mask(map: ArrayView3<'_, f32>, how: &AutoMask) -> Result<Masked, MaskError> {
     if map.iter().any(|v| !v.is_finite()) {
         return Err(MaskError::NotFinite);
     }
     let mut half = HalfVolume::of_box(map);
     half.weigh(|r| low_pass_weight(r, how.low_pass_radius, 2.0));
     let smooth = half.into_box();
-    let threshold = how.level * quantile(&smooth, HIGH_DENSITY);
+    let threshold = match how.level {
+        Level::OfHigh(share) => share * quantile(&smooth, HIGH_DENSITY),
+        Level::Density(density) => density,
+    };
     let largest = f64::from(smooth.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     // a map without density has threshold 0 and must not give a mask of everything
     let inside = smooth.mapv(|v| f64::from(v) > threshold && v > 0.0);
-    let kept = large_components(&inside);
-    if !kept.iter().any(|&v| v) {
-        return Err(MaskError::Empty { threshold, largest });
-    }
+    let (kept, mut parts) = large_components(&inside, how.least_part);
+    parts.sort_unstable_by(|a, b| b.cmp(a));
+    let Some(&most) = parts.first() else { return Err(MaskError::Empty { threshold, largest }) };
     let distance2 = squared_distance(&kept);
-    Ok(distance2.mapv(|d2| edge_weight(f64::from(d2).sqrt(), how.extend_px, how.edge_px)))
+    Ok(Masked {
+        mask: distance2.mapv(|d2| edge_weight(f64::from(d2).sqrt(), how.extend_px, how.edge_px)),
+        threshold,
+        kept: parts.partition_point(|size| is_large(*size, most, how.least_part)),
+        parts,
+    })
+}
+
+fn is_large(size: usize, most: usize, least_part: f64) -> bool {
+    size as f64 >= least_part * most as f64
 }
 
 /// The value below which the fraction `q` of all voxels lies.
@@ -110,8 +145,8 @@ fn quantile(map: &Array3<f32>, q: f64) -> f64 {
     f64::from(*value)
 }
 
-/// Voxels of the face-connected parts whose size is at least [`LEAST_COMPONENT`] of the largest.
-fn large_components(inside: &Array3<bool>) -> Array3<bool> {
+/// Voxels of the face-connected parts whose size is at least `least_part` of the largest, and the sizes of all parts.
+fn large_components(inside: &Array3<bool>, least_part: f64) -> (Array3<bool>, Vec<usize>) {
     let (nz, ny, nx) = inside.dim();
     let mut label = Array3::<u32>::zeros(inside.dim());
     let mut sizes = vec![0usize];
@@ -142,8 +177,10 @@ fn large_components(inside: &Array3<bool>) -> Array3<bool> {
             visit(z, y, x + 1);
         }
     }
-    let least = LEAST_COMPONENT * sizes.iter().copied().max().unwrap_or(0) as f64;
-    label.mapv(|number| number != 0 && sizes[number as usize] as f64 >= least)
+    let most = sizes.iter().copied().max().unwrap_or(0);
+    let kept = label.mapv(|number| number != 0 && is_large(sizes[number as usize], most, least_part));
+    sizes.remove(0);
+    (kept, sizes)
 }
 
 /// Squared Euclidean distance of every voxel to the nearest `true` one, in voxels² (0 inside), axis by axis with the
@@ -239,8 +276,17 @@ mod tests {
         let n = 40;
         let mut map = sphere(n, 7.0, 1.0);
         map[[5, 5, 5]] = 3.0;
-        let how = AutoMask { low_pass_radius: 15.0, level: USUAL_LEVEL, extend_px: 3.0, edge_px: 4.0 };
-        let mask = auto_mask(map.view(), &how).unwrap();
+        let how = AutoMask {
+            low_pass_radius: 15.0,
+            level: Level::OfHigh(USUAL_LEVEL),
+            least_part: USUAL_LEAST_PART,
+            extend_px: 3.0,
+            edge_px: 4.0,
+        };
+        let Masked { mask, parts, kept, threshold } = auto_mask(map.view(), &how).unwrap();
+        assert_eq!((parts.len(), kept), (2, 1), "{parts:?}");
+        let same = AutoMask { level: Level::Density(threshold), ..how };
+        assert_eq!(auto_mask(map.view(), &same).unwrap().mask, mask);
         assert_eq!(mask[[20, 20, 20]], 1.0);
         assert_eq!(mask[[20, 20, 29]], 1.0); // 2 voxels outside
         assert!(mask[[20, 20, 32]] > 0.0 && mask[[20, 20, 32]] < 1.0);
@@ -250,13 +296,19 @@ mod tests {
 
     #[test]
     fn maps_that_cannot_be_masked_are_refused() {
-        let how = AutoMask { low_pass_radius: 4.0, level: 5.0, extend_px: 1.0, edge_px: 1.0 };
+        let how = AutoMask {
+            low_pass_radius: 4.0,
+            level: Level::OfHigh(5.0),
+            least_part: USUAL_LEAST_PART,
+            extend_px: 1.0,
+            edge_px: 1.0,
+        };
         let map = sphere(10, 3.0, 1.0);
         assert!(matches!(auto_mask(map.view(), &how), Err(MaskError::Empty { .. })));
         let zero = Array3::zeros((10, 10, 10));
-        assert!(auto_mask(zero.view(), &how).is_err());
+        assert!(matches!(auto_mask(zero.view(), &how), Err(MaskError::Empty { .. })));
         let mut broken = map;
         broken[[1, 1, 1]] = f32::NAN;
-        assert_eq!(auto_mask(broken.view(), &how).unwrap_err(), MaskError::NotFinite);
+        assert!(matches!(auto_mask(broken.view(), &how), Err(MaskError::NotFinite)));
     }
 }

@@ -19,6 +19,7 @@ pub mod import_picks;
 pub mod import_volume;
 pub mod inspect_picks;
 pub mod job_type;
+pub mod make_mask;
 pub mod microscope;
 pub mod page;
 pub mod pick_blobs;
@@ -51,6 +52,7 @@ pub static CATALOG: &[&dyn JobType] = &[
     &ab_initio::JOB,
     &refine_homogeneous::JOB,
     &reconstruct::JOB,
+    &make_mask::JOB,
     &sharpen::JOB,
     &export_relion::JOB,
     &simulate::JOB,

@@ -20,6 +20,7 @@ mod import_picks;
 pub mod import_volume;
 mod inspect_picks;
 pub mod items;
+mod make_mask;
 pub mod map_figures;
 mod micrograph;
 pub mod particle_images;
@@ -58,6 +59,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &ab_initio::AbInitio,
     &refine_homogeneous::RefineHomogeneous,
     &reconstruct::Reconstruct,
+    &make_mask::MakeMask,
     &sharpen::Sharpen,
     &export_relion::ExportRelion,
     &simulate::Simulate,

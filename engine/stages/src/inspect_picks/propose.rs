@@ -16,7 +16,8 @@ const POINTS: usize = 200;
 const NARROWER: f64 = 0.6;
 /// A valley is lower than this part of the lower of the two hills at its sides.
 const DEEP: f64 = 0.75;
-/// And by so many standard deviations, as the numbers of picks that make both have them.
+/// And by so many standard deviations, as the numbers of picks that make both have them: fewer than one in a hundred
+/// samples of a normal distribution then shows a valley, of 30 picks or of 400.
 const CERTAIN_SD: f64 = 2.0;
 /// At least so much of all must lie on either side of a valley.
 const LEAST_PART: f64 = 0.05;
@@ -131,6 +132,16 @@ mod tests {
             let found = valley(&scores).unwrap_or_else(|| panic!("{false_picks} {particles}: none"));
             assert!((4.4..6.6).contains(&found), "{false_picks} {particles}: {found}");
         }
+    }
+
+    #[test]
+    fn few_picks_of_one_kind_seldom_look_like_two() {
+        let shows_one = |seed: &u64| {
+            let mut rng = ChaCha8Rng::seed_from_u64(1000 + seed);
+            valley(&normal(&mut rng, 50, 7.0, 1.5)).is_some()
+        };
+        let shown = (0..200).filter(shows_one).count();
+        assert!(shown <= 4, "{shown} of 200");
     }
 
     #[test]

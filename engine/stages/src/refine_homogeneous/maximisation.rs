@@ -13,7 +13,7 @@ use std::ops::Range;
 use vitreous_compute::fourier::HalfImage;
 use vitreous_compute::fsc::{CorrectedFsc, corrected_fsc};
 use vitreous_compute::likelihood::{LatticeCtf, spectrum_at};
-use vitreous_compute::mask::{AutoMask, USUAL_LEVEL, auto_mask};
+use vitreous_compute::mask::{AutoMask, Level, USUAL_LEAST_PART, USUAL_LEVEL, auto_mask};
 use vitreous_compute::ops::grid::PaddedGrid;
 use vitreous_compute::ops::insert::{FixedGrid, FixedPoint, Insert, InsertError, SliceBatch, SliceSums};
 use vitreous_compute::reconstruct::tau2_from_fsc;
@@ -274,7 +274,7 @@ fn mask_of(
     }
     let map = (&plain[0] + &plain[1]) * 0.5 * &sphere;
     match auto_mask(map.view(), &mask_settings(&data.geometry, box_px, resolved)) {
-        Ok(mask) => mask * sphere,
+        Ok(masked) => masked.mask * sphere,
         Err(error) => {
             log::warn!("{}: no automatic mask in this iteration, the sphere is used: {error}", ctx.job);
             sphere
@@ -291,7 +291,8 @@ fn mask_settings(geometry: &Geometry, box_px: usize, resolved: f64) -> AutoMask 
     };
     AutoMask {
         low_pass_radius: edge_a / low_pass_a,
-        level: USUAL_LEVEL,
+        level: Level::OfHigh(USUAL_LEVEL),
+        least_part: USUAL_LEAST_PART,
         extend_px: within(MASK_EXTENSION, MASK_EXTENSION_A),
         edge_px: within(MASK_EDGE, MASK_EDGE_A),
     }

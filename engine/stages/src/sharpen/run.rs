@@ -6,7 +6,7 @@ use ndarray::Array3;
 use std::path::Path;
 use vitreous_compute::fourier::HalfVolume;
 use vitreous_compute::fsc::{CorrectedFsc, corrected_fsc, fsc_of_maps};
-use vitreous_compute::mask::{AutoMask, USUAL_LEVEL, auto_mask};
+use vitreous_compute::mask::{AutoMask, Level, USUAL_LEAST_PART, USUAL_LEVEL, auto_mask};
 use vitreous_compute::sharpen::{Guinier, Sharpening, guinier_fit, sharpened};
 use vitreous_formats::mrc;
 use vitreous_jobs::sharpen::Sharpen;
@@ -141,12 +141,14 @@ fn mask_of(ctx: &Ctx<'_>, params: &Sharpen, halves: &Halves) -> Result<Array3<f3
     let low_pass_a = MASK_LOW_PASS_A.max(1.5 * rough_a);
     let how = AutoMask {
         low_pass_radius: n as f64 * pixel_a / low_pass_a,
-        level: params.mask_level.unwrap_or(USUAL_LEVEL),
+        level: Level::OfHigh(params.mask_level.unwrap_or(USUAL_LEVEL)),
+        least_part: USUAL_LEAST_PART,
         extend_px: params.mask_extend / pixel_a,
         edge_px: params.mask_edge / pixel_a,
     };
     let mean = (one + two) * 0.5;
     auto_mask(mean.view(), &how)
+        .map(|masked| masked.mask)
         .map_err(|error| StageError::input(error.to_string(), "give a mask, or another mask_level"))
 }
 
