@@ -99,17 +99,21 @@ pub fn corrected_fsc(
     let one = with_random_phases(first, randomised_from, seed.wrapping_mul(2).wrapping_add(1)).into_box();
     let two = with_random_phases(second, randomised_from, seed.wrapping_mul(2).wrapping_add(2)).into_box();
     let randomised = fsc_of_maps(one.view(), two.view(), Some(mask));
-    let corrected = (0..masked.len())
-        .map(|shell| {
-            let (total, noise) = (masked[shell], randomised[shell]);
-            if shell < randomised_from + CORRECT_AFTER || noise >= 1.0 {
-                total
-            } else {
-                ((total - noise) / (1.0 - noise)).max(0.0)
-            }
-        })
-        .collect();
+    let corrected = freed_of_mask(&masked, &randomised, randomised_from);
     CorrectedFsc { unmasked, masked, randomised, corrected, randomised_from }
+}
+
+/// The FSC within a mask without what the mask alone makes, by shell: `(masked - randomised) / (1 - randomised)`, not below
+/// 0, from two shells after `randomised_from`, the first with random phases, on; before that `masked` (Chen et al. 2013).
+pub fn freed_of_mask(masked: &[f64], randomised: &[f64], randomised_from: usize) -> Vec<f64> {
+    let free = |(shell, (total, noise)): (usize, (&f64, &f64))| {
+        if shell < randomised_from + CORRECT_AFTER || *noise >= 1.0 {
+            *total
+        } else {
+            ((total - noise) / (1.0 - noise)).max(0.0)
+        }
+    };
+    masked.iter().zip(randomised).enumerate().map(free).collect()
 }
 
 /// Replaces the phases of all coefficients from shell `from` on by those of white noise, amplitudes kept.

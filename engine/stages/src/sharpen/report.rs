@@ -2,10 +2,16 @@
 
 use super::run::{Halves, Sharpened};
 use crate::map_figures;
+use ndarray::{Array3, Axis as Dimension};
 use serde_json::json;
 use vitreous_compute::sharpen::Guinier;
 use vitreous_model::conventions::resolution_at;
 use vitreous_model::report::{Axis, Figure, Report, Series};
+
+/// Mean FSC with random phases about the resolution, from which on a mask is called too tight.
+const TIGHT: f64 = 0.15;
+/// Shells on either side of the resolution over which that mean is taken.
+const NEAR: usize = 2;
 
 /// The report.
 pub fn report(result: &Sharpened, halves: &Halves) -> Report {
@@ -17,6 +23,8 @@ pub fn report(result: &Sharpened, halves: &Halves) -> Report {
     report.number("resolution_fsc05_A", "resolution at FSC 0.5", at_half, "Å");
     let (unmasked, _) = resolution_at(&result.fsc.unmasked, 0.143, n, pixel_a);
     report.number("resolution_unmasked_A", "resolution without mask", unmasked, "Å");
+    let (masked, _) = resolution_at(&result.fsc.masked, 0.143, n, pixel_a);
+    report.number("resolution_masked_A", "resolution in the mask, not corrected for it", masked, "Å");
     report.number("bfactor_A2", "B-factor applied", result.b_factor_a2, "Å²");
     if let Some(guinier) = &result.guinier {
         report.number("bfactor_fitted_A2", "B-factor of the Guinier plot", guinier.b_factor_a2, "Å²");
@@ -28,6 +36,8 @@ pub fn report(result: &Sharpened, halves: &Halves) -> Report {
             .notes
             .push("The FSC never falls under 0.143: the resolution given is the Nyquist limit.".into());
     }
+    report.notes.extend(tight_mask(result, n, pixel_a));
+    report.notes.extend(sharp_mask(&result.mask));
     let curves: [(&str, &[f64]); 4] = [
         ("corrected", &result.fsc.corrected),
         ("masked", &result.fsc.masked),
@@ -52,6 +62,42 @@ pub fn report(result: &Sharpened, halves: &Halves) -> Report {
     report.figures.push(map_figures::projections("projections", "Projections", result.map.view(), pixel_a));
     report.data.insert("fsc".into(), json!(result.fsc.corrected));
     report
+}
+
+/// A warning where maps with random phases still agree within the mask at the resolution found.
+fn tight_mask(result: &Sharpened, n: usize, pixel_a: f64) -> Option<String> {
+    let (resolution_a, _) = result.resolution;
+    let shell = (n as f64 * pixel_a / resolution_a).round() as usize;
+    let randomised = &result.fsc.randomised;
+    let near = shell.saturating_sub(NEAR)..(shell + NEAR + 1).min(randomised.len());
+    let mean = randomised[near.clone()].iter().sum::<f64>() / near.len().max(1) as f64;
+    (mean > TIGHT).then(|| {
+        format!(
+            "The mask is too tight: by itself it correlates the halves, by {mean:.2} at {resolution_a:.2} Å. That is corrected \
+             for, but the less there is to correct the better: give a mask that reaches farther and has a wider edge \
+             (make-mask --extend --edge)."
+        )
+    })
+}
+
+/// A warning where the mask mostly jumps from one voxel to the next. One that was cut along the map's own noise correlates
+/// the halves in a way that random phases do not show.
+fn sharp_mask(mask: &Array3<f32>) -> Option<String> {
+    let (mut steps, mut jumps) = (0usize, 0usize);
+    for axis in 0..3 {
+        for lane in mask.lanes(Dimension(axis)) {
+            for (here, next) in lane.iter().zip(lane.iter().skip(1)) {
+                let step = (next - here).abs();
+                steps += usize::from(step > 0.0);
+                jumps += usize::from(step > 0.5);
+            }
+        }
+    }
+    (2 * jumps > steps).then(|| {
+        "The mask has a sharp edge: the resolution within it may be too good, even corrected. Give one with a soft edge \
+         (make-mask --edge)."
+            .into()
+    })
 }
 
 fn guinier_plot(guinier: &Guinier) -> Figure {

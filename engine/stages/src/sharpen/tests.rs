@@ -9,8 +9,11 @@ use std::path::Path;
 use vitreous_compute::comm::Solo;
 use vitreous_compute::device::Cpu;
 use vitreous_compute::fourier::HalfVolume;
+use vitreous_compute::fsc::freed_of_mask;
 use vitreous_compute::mask::sphere;
 use vitreous_formats::mrc;
+use vitreous_formats::star::StarFile;
+use vitreous_model::conventions::resolution_at;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::report::Report;
 
@@ -136,6 +139,63 @@ fn coarse_maps_are_filtered_without_a_fit() {
     let report = run(dir.path(), json!({"guinier_from": 3.0}), None).unwrap();
     assert_eq!(report.get("bfactor_A2"), Some(0.0));
     assert!(report.notes.iter().any(|note| note.contains("not sharpened")), "{:?}", report.notes);
+}
+
+#[test]
+fn a_mask_that_is_too_tight_is_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    write_halves(dir.path(), 0.8);
+    // a solid particle: its strong low frequencies are what a sharp mask spreads over all others
+    let solid = sphere(BOX, 13.0, 2.0) * 4.0;
+    for role in ["half1", "half2"] {
+        let path = dir.path().join(format!("{role}.mrc"));
+        let half = mrc::read_volume(&path).unwrap().data + &solid;
+        mrc::write_volume(&path, &half, PIXEL_A).unwrap();
+    }
+    let soft = sphere(BOX, 16.0, 6.0);
+    for (name, mask, wanted) in [
+        ("tight.mrc", sphere(BOX, 9.0, 0.0), ["too tight", "sharp edge"].as_slice()),
+        ("soft.mrc", soft, &[]),
+    ] {
+        mrc::write_volume(&dir.path().join(name), &mask, PIXEL_A).unwrap();
+        let notes = run(dir.path(), json!({}), Some(name)).unwrap().notes.join(" ");
+        for what in ["too tight", "sharp edge"] {
+            assert_eq!(notes.contains(what), wanted.contains(&what), "{name}, {what}: {notes}");
+        }
+    }
+}
+
+#[test]
+fn relions_corrected_curve_follows_from_its_columns() {
+    let Some(data) = crate::test_data() else { return };
+    let star = StarFile::read(&data.join("meta/starfile/postprocess.star")).unwrap();
+    let table = star.table("fsc").unwrap();
+    let column = |name: &str| -> Vec<f64> {
+        let at = table.find(name).unwrap();
+        let (mut rows, mut values) = (table.rows(), Vec::new());
+        while let Some(row) = rows.next() {
+            values.push(row.f64(at).unwrap());
+        }
+        values
+    };
+    let masked = column("rlnFourierShellCorrelationMaskedMaps");
+    let randomised = column("rlnCorrectedFourierShellCorrelationPhaseRandomizedMaskedMaps");
+    let unmasked = column("rlnFourierShellCorrelationUnmaskedMaps");
+    let wanted = column("rlnFourierShellCorrelationCorrected");
+    // RELION says where it began in Å: 32.73 Å is shell 22 of a box of 720 Å, the first where the unmasked curve is under 0.8
+    let from = unmasked.iter().position(|value| *value < 0.8).unwrap();
+    let general = star.block("general").unwrap();
+    let stated = |label: &str| general.pair(label).unwrap().parse::<f64>().unwrap();
+    let (box_px, pixel_a) = (96, 7.5);
+    let edge_a = box_px as f64 * pixel_a;
+    assert!((edge_a / from as f64 - stated("rlnRandomiseFrom")).abs() < 1e-4, "{from}");
+    let corrected = freed_of_mask(&masked, &randomised, from);
+    for (shell, (got, want)) in corrected.iter().zip(&wanted).enumerate() {
+        // the columns have six digits, and the division by 1 - randomised enlarges that
+        assert!((got - want).abs() < 5e-6, "shell {shell}: {got} {want}");
+    }
+    let (resolution_a, fell) = resolution_at(&corrected, 0.143, box_px, pixel_a);
+    assert!(fell && (resolution_a - stated("rlnFinalResolution")).abs() < 1e-4, "{resolution_a} Å");
 }
 
 #[test]
