@@ -75,9 +75,9 @@ pub struct Masked {
     pub mask: Array3<f32>,
     /// Density of the low-passed map from which on a voxel counted as particle.
     pub threshold: f64,
-    /// Connected parts above it, by falling number of voxels, and how many of them were kept.
+    /// Voxels of each connected part above it, the largest first.
     pub parts: Vec<usize>,
-    /// Of [`Masked::parts`], from the first.
+    /// How many parts, from the first, the mask covers.
     pub kept: usize,
 }
 
