@@ -2,6 +2,7 @@
 
 use super::run::{Found, Lengths, Picked};
 use crate::picking::figures::{Circle, Scale, count_figure, histogram, micrograph_with_circles, plot};
+use crate::picking::report_of;
 use ndarray::Array2;
 use serde_json::json;
 use vitreous_model::exposure::Exposure;
@@ -19,14 +20,8 @@ pub(super) fn make(
     lengths: &Lengths,
     skipped: Vec<Skipped>,
 ) -> Report {
-    let total: usize = done.iter().map(|(_, picked)| picked.found.len()).sum();
-    let mut report = Report::new(match done.len() {
-        1 => format!("{total} particles on 1 micrograph"),
-        n => format!("{total} particles on {n} micrographs"),
-    });
-    report.number("picks", "Picks", total as f64, "");
-    let per_micrograph = if done.is_empty() { f64::NAN } else { total as f64 / done.len() as f64 };
-    report.number("picks_per_micrograph", "Picks per micrograph", per_micrograph, "");
+    let counts: Vec<usize> = done.iter().map(|(_, picked)| picked.found.len()).collect();
+    let mut report = report_of(&counts);
     report.number("diameter_A", "Smallest diameter", lengths.diameter_a, "Å");
     report.number("max_diameter_A", "Largest diameter", lengths.max_diameter_a, "Å");
     report.number("exposures", "Micrographs", done.len() as f64, "");
@@ -38,7 +33,7 @@ pub(super) fn make(
         let percent = 100.0 * picked.masked_fraction;
         format!("{}: {percent:.0} % of the area looks like contamination or carbon.", exposure.name)
     }));
-    if total == 0 {
+    if counts.iter().all(|count| *count == 0) {
         report.notes.push(
             "No particles were found: look at the pictures, then at diameter, threshold and white_particles."
                 .into(),

@@ -3,13 +3,13 @@
 use super::report;
 use super::score::blob_response;
 use super::shapes::Template;
-use crate::items::{Item, Outcome, for_each_item};
+use crate::items::{Item, for_each_item};
 use crate::picking::binned::Binned;
 use crate::picking::contamination::Terrain;
 use crate::picking::figures::SHOWN_EDGE;
 use crate::picking::given_mask::{self, GivenMask};
 use crate::picking::peaks::{Peak, Rules, find, in_units_of_noise};
-use crate::picking::{Unfit, choose, file_fingerprint, read};
+use crate::picking::{Unfit, choose, file_fingerprint, read, with_picks};
 use crate::{Ctx, StageError, micrograph, thumbnail};
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
@@ -103,15 +103,7 @@ pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     if !ctx.is_root() {
         return Ok(Report::new(""));
     }
-    let done: Vec<(&Exposure, Picked)> = set
-        .exposures
-        .iter()
-        .zip(outcomes)
-        .filter_map(|(exposure, outcome)| match outcome {
-            Outcome::Done(picked) => Some((exposure, picked)),
-            Outcome::Skipped(_) => None,
-        })
-        .collect();
+    let done = with_picks(&set.exposures, outcomes);
     write_picks(ctx, &done, &lengths)?;
     let mut images = Vec::new();
     for index in choose(&done.iter().map(|(_, picked)| picked.found.len()).collect::<Vec<_>>(), SHOWN) {

@@ -3,6 +3,7 @@
 use super::run::{Picked, Plan};
 use crate::map_figures;
 use crate::picking::figures::{Circle, Scale, count_figure, histogram, micrograph_with_circles};
+use crate::picking::report_of;
 use ndarray::Array2;
 use serde_json::json;
 use vitreous_model::exposure::Exposure;
@@ -19,14 +20,8 @@ pub(super) fn make(
     plan: &Plan,
     skipped: Vec<Skipped>,
 ) -> Report {
-    let total: usize = done.iter().map(|(_, picked)| picked.found.len()).sum();
-    let mut report = Report::new(match done.len() {
-        1 => format!("{total} particles on 1 micrograph"),
-        n => format!("{total} particles on {n} micrographs"),
-    });
-    report.number("picks", "Picks", total as f64, "");
-    let per_micrograph = if done.is_empty() { f64::NAN } else { total as f64 / done.len() as f64 };
-    report.number("picks_per_micrograph", "Picks per micrograph", per_micrograph, "");
+    let counts: Vec<usize> = done.iter().map(|(_, picked)| picked.found.len()).collect();
+    let mut report = report_of(&counts);
     report.number("templates", "Templates", plan.bank.views.len() as f64, "");
     let angles = plan.bank.entries.len() / plan.bank.views.len().max(1);
     report.number("angles", "Angles in the plane", angles as f64, "");
@@ -39,7 +34,7 @@ pub(super) fn make(
                 .into(),
         );
     }
-    if total == 0 {
+    if counts.iter().all(|count| *count == 0) {
         report.notes.push(
             "No particles were found: look at the templates and the pictures, then at threshold and \
              white_particles."

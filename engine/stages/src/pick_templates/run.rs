@@ -3,13 +3,13 @@
 use super::bank::{Bank, Geometry};
 use super::correlate::{Band, correlate};
 use super::report;
-use crate::items::{Item, Outcome, for_each_item};
+use crate::items::{Item, for_each_item};
 use crate::picking::binned::Binned;
 use crate::picking::contamination::Terrain;
 use crate::picking::figures::SHOWN_EDGE;
 use crate::picking::given_mask::{self, GivenMask};
 use crate::picking::peaks::{Peak, Rules, find};
-use crate::picking::{Unfit, choose, file_fingerprint, read};
+use crate::picking::{Unfit, choose, file_fingerprint, read, with_picks};
 use crate::{Ctx, StageError, micrograph, thumbnail};
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
@@ -175,15 +175,7 @@ pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     if !ctx.is_root() {
         return Ok(Report::new(""));
     }
-    let done: Vec<(&Exposure, Picked)> = set
-        .exposures
-        .iter()
-        .zip(outcomes)
-        .filter_map(|(exposure, outcome)| match outcome {
-            Outcome::Done(picked) => Some((exposure, picked)),
-            Outcome::Skipped(_) => None,
-        })
-        .collect();
+    let done = with_picks(&set.exposures, outcomes);
     write_picks(ctx, &done, diameter_a)?;
     let counts: Vec<usize> = done.iter().map(|(_, picked)| picked.found.len()).collect();
     let mut images = Vec::new();

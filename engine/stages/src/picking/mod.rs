@@ -9,9 +9,11 @@ pub(crate) mod given_mask;
 pub(crate) mod peaks;
 pub(crate) mod places;
 
+use crate::items::Outcome;
 use crate::{Ctx, StageError, micrograph};
 use ndarray::Array2;
 use vitreous_model::exposure::{Exposure, ExposureSet};
+use vitreous_model::report::Report;
 
 /// Why particles cannot be picked on a micrograph.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -48,6 +50,28 @@ pub(crate) fn file_fingerprint(ctx: &Ctx<'_>, exposure: &Exposure) -> String {
         .map(|m| m.len());
     // a movie that was corrected again leaves a file of the same name and length, but not the same motion
     format!("{:?} {length:?} {:?}", exposure.micrograph, exposure.motion)
+}
+
+/// The micrographs that were picked on, each with what was found.
+pub(crate) fn with_picks<T>(exposures: &[Exposure], outcomes: Vec<Outcome<T>>) -> Vec<(&Exposure, T)> {
+    let done = exposures.iter().zip(outcomes).filter_map(|(exposure, outcome)| match outcome {
+        Outcome::Done(found) => Some((exposure, found)),
+        Outcome::Skipped(_) => None,
+    });
+    done.collect()
+}
+
+/// A report that begins with the numbers of picks on each micrograph.
+pub(crate) fn report_of(counts: &[usize]) -> Report {
+    let total: usize = counts.iter().sum();
+    let mut report = Report::new(match counts.len() {
+        1 => format!("{total} particles on 1 micrograph"),
+        n => format!("{total} particles on {n} micrographs"),
+    });
+    report.number("picks", "Picks", total as f64, "");
+    let per_micrograph = if counts.is_empty() { f64::NAN } else { total as f64 / counts.len() as f64 };
+    report.number("picks_per_micrograph", "Picks per micrograph", per_micrograph, "");
+    report
 }
 
 /// Indices of the micrographs that are shown: the first, that with the fewest and that with the most picks.
