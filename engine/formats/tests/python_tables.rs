@@ -68,6 +68,7 @@ fn particles() -> ParticleSet {
             shift_a: [1.5, -2.5],
         }),
         half: Some(HalfSet::Two),
+        class: None,
         log_likelihood: f64::NAN,
     };
     ParticleSet {

@@ -73,8 +73,19 @@ pub struct Particle {
     pub pose: Option<Pose>,
     /// Its half of a gold-standard refinement.
     pub half: Option<HalfSet>,
+    /// Its class in the last classification; `None` if it was in none.
+    pub class: Option<ClassAssignment>,
     /// Log-likelihood of the best pose in nats; NaN if none.
     pub log_likelihood: f64,
+}
+
+/// To which class a classification put a particle.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ClassAssignment {
+    /// Number of the most probable class, from 1.
+    pub number: u32,
+    /// Its posterior probability, 0 to 1; NaN if unknown.
+    pub probability: f64,
 }
 
 impl Particle {
@@ -87,7 +98,8 @@ impl Particle {
     /// // rlnOriginXAngst -3, rlnOriginYAngst 4.5
     /// let pose = Pose { rotation: Rotation::IDENTITY, shift_a: [3.0, -4.5] };
     /// let particle = Particle { id: 0, stack_path: "s.mrcs".into(), stack_index: 0, optics_group: 1, pick: Some(pick),
-    ///     ctf: None, pose: Some(pose), half: None, log_likelihood: f64::NAN };
+    ///     ctf: None, pose: Some(pose), half: None, class: None,
+    ///     log_likelihood: f64::NAN };
     /// assert_eq!(particle.place_px(1.5), Some([102.0, 47.0]));
     /// ```
     pub fn place_px(&self, pixel_size_a: f64) -> Option<[f64; 2]> {

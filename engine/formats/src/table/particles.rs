@@ -4,7 +4,7 @@ use super::{ColumnDef, GroupReader, Table, TableError, TableReader, TableWriter,
 use std::path::Path;
 use vitreous_model::half_set::HalfSet;
 use vitreous_model::outputs::Kind;
-use vitreous_model::particle::{Particle, ParticleSet};
+use vitreous_model::particle::{ClassAssignment, Particle, ParticleSet};
 use vitreous_model::pose::{Pose, Rotation};
 
 const GROUP: &str = "particles";
@@ -29,6 +29,9 @@ const SHIFT: [ColumnDef; 2] = [
     ColumnDef::new("shift_y_a", "Å", "The same, y"),
 ];
 const HALF: ColumnDef = ColumnDef::new("half_set", "", "Half of a gold-standard refinement, 1 or 2; 0: none");
+const CLASS: ColumnDef = ColumnDef::new("class", "", "Most probable class, from 1; 0: none");
+const CLASS_PROBABILITY: ColumnDef =
+    ColumnDef::new("class_probability", "", "Posterior probability of that class; NaN: unknown");
 const LIKELIHOOD: ColumnDef =
     ColumnDef::new("log_likelihood", "nat", "Log-likelihood of the best pose; NaN: none");
 
@@ -55,6 +58,7 @@ pub fn read(path: &Path) -> Result<ParticleSet, TableError> {
     let (id, index, optics_group) = (group.u64(ID)?, group.u32(INDEX)?, group.u32(OPTICS)?);
     let (half, likelihood) = (group.u8(HALF)?, group.f64(LIKELIHOOD)?);
     let poses = read_poses(&group)?;
+    let classes = read_classes(&group)?;
     let parts = group.text(STACK)?.into_iter().zip(picks::read_columns(&group)?).zip(ctf::read(&group)?);
     let row = |(i, ((stack_path, pick), ctf))| {
         if half[i] > 2 {
@@ -69,6 +73,7 @@ pub fn read(path: &Path) -> Result<ParticleSet, TableError> {
             ctf,
             pose: poses[i],
             half: HalfSet::from_number(half[i].into()),
+            class: classes[i],
             log_likelihood: likelihood[i],
         })
     };
@@ -98,8 +103,20 @@ fn particle_table(particles: &[Particle]) -> Table {
         table.f64(def, rows().map(|p| p.pose.as_ref().map_or(f64::NAN, |pose| pose.shift_a[axis])));
     }
     table.u8(HALF, rows().map(|p| p.half.map_or(0, HalfSet::number)));
+    table.u32(CLASS, rows().map(|p| p.class.map_or(0, |class| class.number)));
+    table.f64(CLASS_PROBABILITY, rows().map(|p| p.class.map_or(f64::NAN, |class| class.probability)));
     table.f64(LIKELIHOOD, rows().map(|p| p.log_likelihood));
     table
+}
+
+/// Classes; none in tables written before there were any.
+fn read_classes(group: &GroupReader<'_>) -> Result<Vec<Option<ClassAssignment>>, TableError> {
+    if !group.has(CLASS.name) {
+        return Ok(vec![None; group.rows()]);
+    }
+    let (numbers, probabilities) = (group.u32(CLASS)?, group.f64(CLASS_PROBABILITY)?);
+    let class = |(number, probability)| (number > 0).then_some(ClassAssignment { number, probability });
+    Ok(numbers.into_iter().zip(probabilities).map(class).collect())
 }
 
 fn read_poses(group: &GroupReader<'_>) -> Result<Vec<Option<Pose>>, TableError> {

@@ -106,6 +106,7 @@ fn particle() -> impl Strategy<Value = Particle> {
             ctf,
             pose,
             half,
+            class: half.map(|h| ClassAssignment { number: 70 * u32::from(h.number()), probability: 0.25 }),
             log_likelihood: if half.is_some() { -1234.5 } else { f64::NAN },
         },
     )

@@ -71,6 +71,7 @@ fn write_particles(dir: &Path, count: usize, noise_sd: f32) {
         ctf: None,
         pose: None,
         half: None,
+        class: None,
         log_likelihood: f64::NAN,
     });
     let set = ParticleSet {

@@ -82,6 +82,7 @@ fn exported_project(dir: &Path, images: usize) -> ParticleSet {
             ctf: truth.ctf,
             pose: Some(Pose { rotation: truth.rotation, shift_a: truth.shift_px.map(|t| t * pixel_a) }),
             half: HalfSet::from_number(index as i64 % 2 + 1),
+            class: None,
             log_likelihood: f64::NAN,
         });
     }

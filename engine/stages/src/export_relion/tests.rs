@@ -55,6 +55,7 @@ fn particles() -> ParticleSet {
             shift_a: [1.5, -2.5],
         }),
         half: None,
+        class: None,
         log_likelihood: f64::NAN,
     };
     ParticleSet { optics: optics(), box_px: 64, pixel_size_a: 3.0, particles: (0..5).map(particle).collect() }

@@ -390,6 +390,7 @@ fn particle(exposure: &Exposure, wanted: &Wanted<'_>, image: (&str, u32), number
             ctf,
             pose: None,
             half: None,
+            class: None,
             log_likelihood: f64::NAN,
         },
     }

@@ -203,6 +203,7 @@ mod tests {
             ctf: None,
             pose: Some(Pose { rotation: Rotation::IDENTITY, shift_a }),
             half: None,
+            class: None,
             log_likelihood: -3.0,
         }
     }

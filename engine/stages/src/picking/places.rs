@@ -63,6 +63,7 @@ mod tests {
             ctf: None,
             pose: None,
             half: None,
+            class: None,
             log_likelihood,
         };
         let none = [particle(3.0, f64::NAN), particle(4.0, f64::NAN)];

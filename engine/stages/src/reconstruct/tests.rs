@@ -66,6 +66,7 @@ fn write_particles(dir: &Path, count: usize, change: impl Fn(&mut Vec<Array2<f32
             ctf: Some(ctf(index)),
             pose: Some(Pose { rotation, shift_a: shift_px.map(|t| t * PIXEL_A) }),
             half: None,
+            class: None,
             log_likelihood: f64::NAN,
         });
     }
@@ -173,6 +174,7 @@ fn coins_are_fair_and_keep_their_side() {
         ctf: None,
         pose: None,
         half: None,
+        class: None,
         log_likelihood: f64::NAN,
     };
     let throws: Vec<HalfSet> = (0..1000)

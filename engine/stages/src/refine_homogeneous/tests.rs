@@ -115,6 +115,7 @@ fn project(group: PointGroup, signal_sd: f64) -> Project1 {
             ctf: Some(ctf),
             pose: None,
             half: None,
+            class: None,
             log_likelihood: f64::NAN,
         });
     }

@@ -28,6 +28,7 @@ fn particle(id: u64, micrograph: u32, x_px: f64, shift_x_a: f64, log_likelihood:
         ctf: None,
         pose: Some(Pose { rotation, shift_a: [shift_x_a, 0.0] }),
         half: HalfSet::from_number(1 + (id % 2) as i64),
+        class: None,
         log_likelihood,
     }
 }

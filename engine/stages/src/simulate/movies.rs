@@ -262,6 +262,7 @@ fn true_particles(
                 ctf: Some(scene.ctf),
                 pose: Some(Pose { rotation: *rotation, shift_a: [0.0; 2] }),
                 half: None,
+                class: None,
                 log_likelihood: f64::NAN,
             });
         }

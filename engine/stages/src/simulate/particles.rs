@@ -70,6 +70,7 @@ pub(super) fn simulate(
             ctf: Some(truth.ctf),
             pose: Some(truth.pose),
             half: None,
+            class: None,
             log_likelihood: f64::NAN,
         }));
     }

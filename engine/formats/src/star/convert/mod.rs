@@ -99,6 +99,7 @@ rules! {
     ORIGIN_X_PX = "rlnOriginX", "Pose.shift_a[0] / pixel size", -1.0, "RELION ≤ 3.0: in pixels";
     ORIGIN_Y_PX = "rlnOriginY", "Pose.shift_a[1] / pixel size", -1.0, "RELION ≤ 3.0: in pixels";
     SUBSET = "rlnRandomSubset", "Particle.half", 1.0, "RELION: 1, 2, 0 for none";
+    CLASS = "rlnClassNumber", "Particle.class.number", 1.0, "RELION: from 1, 0 for none";
     LIKELIHOOD = "rlnLogLikeliContribution", "Particle.log_likelihood (nat)", 1.0, LABELS;
     METADATA = "rlnMicrographMetadata", "MicrographSource.motion_star_path", 1.0, MOTIONCORR;
     MOTION_TOTAL = "rlnAccumMotionTotal", "MotionSummary.total_a", 1.0, "RELION: Å";

@@ -9,7 +9,7 @@ use std::path::Path;
 use vitreous_model::ctf::CtfParams;
 use vitreous_model::exposure::{ExposureSet, OpticsGroup};
 use vitreous_model::half_set::HalfSet;
-use vitreous_model::particle::{Particle, ParticleSet, Pick};
+use vitreous_model::particle::{ClassAssignment, Particle, ParticleSet, Pick};
 use vitreous_model::pose::{Pose, Rotation};
 use vitreous_model::units::Degrees;
 
@@ -108,6 +108,7 @@ struct ParticleReader<'f> {
     origin_a: Option<[Cell; 2]>,
     origin_px: Option<[Cell; 2]>,
     half: Option<Cell>,
+    class: Option<Cell>,
     likelihood: Option<Cell>,
     stacks: HashMap<String, String>,
 }
@@ -156,6 +157,7 @@ impl<'f> ParticleReader<'f> {
             origin_a: pair(ORIGIN_X_A, ORIGIN_Y_A),
             origin_px: pair(ORIGIN_X_PX, ORIGIN_Y_PX),
             half: find(SUBSET),
+            class: find(CLASS),
             likelihood: find(LIKELIHOOD),
             stacks: HashMap::new(),
         })
@@ -168,6 +170,7 @@ impl<'f> ParticleReader<'f> {
             self.stacks.insert(stack.into(), (self.resolve)(stack));
         }
         let half = self.half.map(|cell| row.integer(cell.column)).transpose()?;
+        let class = self.class.map(|cell| row.integer(cell.column)).transpose()?;
         let group_in = &self.groups[group];
         Ok(Particle {
             id,
@@ -178,6 +181,7 @@ impl<'f> ParticleReader<'f> {
             ctf: self.ctf(row, &group_in.group)?,
             pose: self.pose(row, group_in)?,
             half: half.and_then(HalfSet::from_number),
+            class: class.and_then(class_of),
             log_likelihood: self.likelihood.map_or(Ok(f64::NAN), |cell| cell.value(row))?,
         })
     }
@@ -284,6 +288,12 @@ impl<'f> ParticleReader<'f> {
     }
 }
 
+/// A class by RELION's number; its probability is not in the file.
+fn class_of(number: i64) -> Option<ClassAssignment> {
+    let number = u32::try_from(number).ok().filter(|&number| number > 0)?;
+    Some(ClassAssignment { number, probability: f64::NAN })
+}
+
 /// Image number (from 0) and stack of `000001@stack.mrcs`; a name without `@` is a file of one image.
 fn split_image_name<'a>(row: &Row<'_, 'a>, cell: Cell) -> Result<(u32, &'a str), StarError> {
     let name = cell.text(row);
@@ -345,6 +355,7 @@ struct Present {
     phase: bool,
     pose: bool,
     half: bool,
+    class: bool,
     likelihood: bool,
 }
 
@@ -368,19 +379,21 @@ impl Present {
             phase: count(|p| p.ctf.is_some_and(|ctf| ctf.phase_shift.0 != 0.0)) > 0,
             pose: count(|p| p.pose.is_some()) > 0,
             half: all > 0 && count(|p| p.half.is_some()) == all,
+            class: count(|p| p.class.is_some()) > 0,
             likelihood: all > 0 && count(|p| p.log_likelihood.is_finite()) == all,
         })
     }
 
     fn columns(&self) -> Vec<&'static str> {
         let mut rules = vec![IMAGE_NAME, OPTICS_NUMBER];
-        let groups: [(bool, &[Rule]); 7] = [
+        let groups: [(bool, &[Rule]); 8] = [
             (self.pick, &[MICROGRAPH_NAME, COORDINATE_X, COORDINATE_Y]),
             (self.score, &[PICK_SCORE]),
             (self.ctf, &[DEFOCUS_U, DEFOCUS_V, DEFOCUS_ANGLE]),
             (self.phase, &[PHASE_SHIFT]),
             (self.pose, &[ANGLE_ROT, ANGLE_TILT, ANGLE_PSI, ORIGIN_X_A, ORIGIN_Y_A]),
             (self.half, &[SUBSET]),
+            (self.class, &[CLASS]),
             (self.likelihood, &[LIKELIHOOD]),
         ];
         rules.extend(groups.iter().filter(|(present, _)| *present).flat_map(|(_, rules)| rules.iter()));
@@ -417,6 +430,9 @@ impl Present {
         }
         if self.half {
             cells.push(particle.half.map_or(0, HalfSet::number).to_string());
+        }
+        if self.class {
+            cells.push(particle.class.map_or(0, |class| class.number).to_string());
         }
         if self.likelihood {
             cells.push(number(LIKELIHOOD.theirs(particle.log_likelihood)));

@@ -83,6 +83,9 @@ fn each_particle_column_lands_in_its_field() {
     for (cell, half) in [("1", Some(HalfSet::One)), ("2", Some(HalfSet::Two)), ("0", None)] {
         assert_eq!(one(&[("rlnRandomSubset", cell)]).half, half);
     }
+    for (cell, class) in [("12", Some(12)), ("0", None), ("-1", None)] {
+        assert_eq!(one(&[("rlnClassNumber", cell)]).class.map(|class| class.number), class);
+    }
     assert_eq!(one(&[("rlnLogLikeliContribution", "-12.5")]).log_likelihood, -12.5);
 }
 
@@ -230,6 +233,7 @@ proptest! {
             ctf: Some(ctf(u, u - 100.0, angles[0], phase)),
             pose: Some(Pose { rotation: Rotation::from_euler_zyz_deg(angles[0], angles[1].abs(), angles[2]), shift_a }),
             half: Some(if first { HalfSet::One } else { HalfSet::Two }),
+            class: first.then_some(ClassAssignment { number: 3, probability: f64::NAN }),
             log_likelihood: -u,
         };
         let set = set_of(rows.into_iter().enumerate().map(particle).collect());
@@ -240,6 +244,7 @@ proptest! {
         prop_assert_eq!((&back.optics, back.box_px, back.pixel_size_a), (&set.optics, 64, 1.5));
         for (a, b) in back.particles.iter().zip(&set.particles) {
             prop_assert_eq!((a.id, &a.stack_path, a.stack_index, a.half), (b.id, &b.stack_path, b.stack_index, b.half));
+            prop_assert_eq!(a.class.map(|class| class.number), b.class.map(|class| class.number));
             let (p, q) = (a.pose.unwrap(), b.pose.unwrap());
             // six decimals of a degree, of an Å
             prop_assert!(p.rotation.angle_to_rad(q.rotation) < 1e-7);
