@@ -12,6 +12,7 @@ pub mod map_alignment;
 pub mod mask;
 pub mod ops;
 pub mod parity;
+pub mod polar;
 pub mod reconstruct;
 pub mod regrid;
 pub mod sharpen;

@@ -4,9 +4,9 @@
 //! principal axes are the eigenvectors of the *real part* of their covariance: a real basis is what lets the antipodal
 //! view be the complex conjugate also after projection.
 
-use super::polar::PolarGrid;
 use crate::likelihood::spectrum_at;
 use crate::ops::pose_search::Truncation;
+use crate::polar::PolarGrid;
 use nalgebra::{DMatrix, SymmetricEigen};
 use rayon::prelude::*;
 

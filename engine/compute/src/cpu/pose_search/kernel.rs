@@ -48,6 +48,15 @@ impl AlignedFloats {
     }
 }
 
+/// Which two views share a lane, and with it a transform.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pairing {
+    /// A direction and its antipode, whose modes are the conjugates: half the products serve both.
+    Mirror,
+    /// Any two references: first those of the lanes, then as many again.
+    Two,
+}
+
 /// What the kernel needs for one block of directions and one image.
 #[derive(Debug, Clone, Copy)]
 pub struct BlockJob<'a> {
@@ -55,9 +64,12 @@ pub struct BlockJob<'a> {
     pub fft: &'a LaneFft,
     /// First radial coefficient of each m, and their number at the end: `[m_count + 1]`.
     pub offsets: &'a [usize],
-    /// Radial coefficients of the block: `[rank][re, im][lanes]`.
+    /// What a lane holds.
+    pub pairing: Pairing,
+    /// Radial coefficients of the block: `[rank][re, im][lanes]`; of two references `[rank][2][re, im][lanes]`.
     pub reference: &'a [f32],
-    /// Angular powers of the block's views: `[ring][order of NORM_ORDERS][re, im][lanes]`.
+    /// Angular powers of the block's views: `[ring][order of NORM_ORDERS][re, im][lanes]`; of two references
+    /// `[ring][order][2][re, im][lanes]`.
     pub powers: &'a [f32],
     /// The image at all shifts.
     pub rows: &'a Rows,
@@ -67,7 +79,7 @@ pub struct BlockJob<'a> {
     pub evidence: bool,
 }
 
-/// Best pose per view of a block: first the directions of the lanes, then their antipodes: `[2 · lanes]`.
+/// Best pose per view of a block: first one view of each lane, then the other: `[2 · lanes]`.
 #[derive(Debug, Clone, Default)]
 pub struct BlockBest {
     /// Score, nats.
@@ -112,10 +124,16 @@ pub fn search_block<V: Lanes, const NR: usize>(
     let size = 2 * n * V::COUNT;
     scratch.front.grow(NR * size);
     scratch.back.grow(size);
-    let norm = norm_spectrum::<V>(job);
+    let norm = match job.pairing {
+        Pairing::Mirror => norm_spectrum::<V>(job),
+        Pairing::Two => norm_spectrum_of_two::<V>(job),
+    };
     for first in (0..job.rows.count).step_by(NR) {
         let spectra = &mut scratch.front.floats_mut()[..NR * size];
-        spectra_of_rows::<V, NR>(job, first, spectra);
+        match job.pairing {
+            Pairing::Mirror => spectra_of_rows::<V, NR>(job, first, spectra),
+            Pairing::Two => spectra_of_two::<V, NR>(job, first, spectra),
+        }
         for (lane_row, front) in spectra.chunks_exact_mut(size).enumerate().take(job.rows.count - first) {
             let back = &mut scratch.back.floats_mut()[..size];
             if !job.free_amplitude {
@@ -128,7 +146,7 @@ pub fn search_block<V: Lanes, const NR: usize>(
 }
 
 /// Per order of [`NORM_ORDERS`] the four vectors `n_Q(d) + i n_Q(-d)` and `conj n_Q(d) + i conj n_Q(-d)`.
-type Norm<V> = [[V; 4]; 3];
+pub(in crate::cpu) type Norm<V> = [[V; 4]; 3];
 
 /// The norm terms of a block: `n_Q(d) = Σ_j g_jQ conj(|P_j|²)_Q`, for the antipode without the conjugation.
 #[inline(always)]
@@ -150,15 +168,38 @@ fn norm_spectrum<V: Lanes>(job: &BlockJob<'_>) -> Norm<V> {
     }
     sums.map(|[rr, ii, ir, ri]| {
         // n(d) = g conj p, n(-d) = g p
-        let (dr, di) = (rr.plus(ii), ir.minus(ri));
-        let (er, ei) = (rr.minus(ii), ir.plus(ri));
-        [dr.minus(ei), di.plus(er), dr.plus(ei), er.minus(di)]
+        packed_norm([rr.plus(ii), ir.minus(ri)], [rr.minus(ii), ir.plus(ri)])
     })
+}
+
+/// The norm terms of two references, each `n_Q = Σ_j g_jQ conj(|P_j|²)_Q`.
+#[inline(always)]
+fn norm_spectrum_of_two<V: Lanes>(job: &BlockJob<'_>) -> Norm<V> {
+    let mut sums = [[[V::splat(0.0); 2]; 2]; 3];
+    for (ring, weights) in job.rows.norm.iter().enumerate() {
+        for order in 0..3 {
+            let [gr, gi] = weights[order].map(V::splat);
+            for side in 0..2 {
+                let at = 12 * ring + 4 * order + 2 * side;
+                let (pr, pi) = (V::at(job.powers, at), V::at(job.powers, at + 1));
+                let [re, im] = &mut sums[order][side];
+                *re = gr.times_plus(pr, gi.times_plus(pi, *re));
+                *im = gr.times_from(pi, gi.times_plus(pr, *im));
+            }
+        }
+    }
+    sums.map(|[first, second]| packed_norm(first, second))
+}
+
+/// What [`subtract_norm`] takes off for the norms `[re, im]` of the two views of a lane.
+#[inline(always)]
+pub(in crate::cpu) fn packed_norm<V: Lanes>([dr, di]: [V; 2], [er, ei]: [V; 2]) -> [V; 4] {
+    [dr.minus(ei), di.plus(er), dr.plus(ei), er.minus(di)]
 }
 
 /// Z_Q and Z_-Q lose the norm: n_Q goes with `e^{-iQψ}`, so to Z_-Q, and its conjugate to Z_Q.
 #[inline(always)]
-fn subtract_norm<V: Lanes>(norm: &Norm<V>, spectrum: &mut [f32], n: usize) {
+pub(in crate::cpu) fn subtract_norm<V: Lanes>(norm: &Norm<V>, spectrum: &mut [f32], n: usize) {
     let mut subtract =
         |element: usize, value: V| V::at(spectrum, element).minus(value).put(spectrum, element);
     subtract(0, norm[0][0]);
@@ -201,7 +242,53 @@ fn spectra_of_rows<V: Lanes, const NR: usize>(job: &BlockJob<'_>, first: usize, 
     }
 }
 
-/// Stores Z_m and Z_-m.
+/// [`spectra_of_rows`] for two references a lane.
+#[inline(always)]
+fn spectra_of_two<V: Lanes, const NR: usize>(job: &BlockJob<'_>, first: usize, spectra: &mut [f32]) {
+    let n = job.fft.points();
+    let rows = job.rows;
+    let size = 2 * n * V::COUNT;
+    let m_count = job.offsets.len() - 1;
+    for m in 0..m_count {
+        // S = Σ y conj p of either reference: re, im
+        let mut sums = [[V::splat(0.0); 4]; NR];
+        for k in job.offsets[m]..job.offsets[m + 1] {
+            let p: [V; 4] = std::array::from_fn(|part| V::at(job.reference, 4 * k + part));
+            let at = k * rows.padded + first;
+            let (yr, yi) = (&rows.re[at..at + NR], &rows.im[at..at + NR]);
+            for r in 0..NR {
+                let (yr, yi) = (V::splat(yr[r]), V::splat(yi[r]));
+                for side in 0..2 {
+                    let (pr, pi) = (p[2 * side], p[2 * side + 1]);
+                    sums[r][2 * side] = yi.times_plus(pi, yr.times_plus(pr, sums[r][2 * side]));
+                    sums[r][2 * side + 1] = yr.times_from(pi, yi.times_plus(pr, sums[r][2 * side + 1]));
+                }
+            }
+        }
+        for r in 0..NR {
+            pack_two(sums[r], m, n, &mut spectra[r * size..(r + 1) * size]);
+        }
+    }
+    for spectrum in spectra.chunks_exact_mut(size) {
+        spectrum[2 * m_count * V::COUNT..2 * (n + 1 - m_count) * V::COUNT].fill(0.0);
+    }
+}
+
+/// Stores `Z_m = conj S + i conj T` and `Z_-m = S + i T` of the sums S and T of two references.
+#[inline(always)]
+pub(in crate::cpu) fn pack_two<V: Lanes>([sr, si, tr, ti]: [V; 4], m: usize, n: usize, spectrum: &mut [f32]) {
+    if m == 0 {
+        sr.put(spectrum, 0);
+        tr.put(spectrum, 1);
+        return;
+    }
+    sr.plus(ti).put(spectrum, 2 * m);
+    tr.minus(si).put(spectrum, 2 * m + 1);
+    sr.minus(ti).put(spectrum, 2 * (n - m));
+    si.plus(tr).put(spectrum, 2 * (n - m) + 1);
+}
+
+/// Stores Z_m and Z_-m of a mirror pair.
 #[inline(always)]
 fn pack_pair<V: Lanes>([rr, ii, ir, ri]: [V; 4], m: usize, n: usize, spectrum: &mut [f32]) {
     let (a, c) = (rr.plus(ii), rr.minus(ii));
@@ -266,7 +353,7 @@ impl BlockBest {
         for l in 0..lanes {
             let at = first + l;
             let raw = found.values[l];
-            // A²/(4B); the packed norm of order 0 is (n(d), n(-d)), which are real and the same
+            // A²/(4B); the packed norm of order 0 is (n(d), n(-d)), which are real and the same in a mirror pair
             let value = if job.free_amplitude {
                 prior + raw * raw.max(0.0) / (4.0 * found.norms[l]).max(f32::MIN_POSITIVE)
             } else {

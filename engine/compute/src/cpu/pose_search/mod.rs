@@ -8,8 +8,6 @@
 //!
 //! | file | |
 //! |---|---|
-//! | `polar` | the grid, and angular modes of its rings |
-//! | `sample` | an image on the grid |
 //! | `basis` | the radial basis |
 //! | `rows` | an image's radial coefficients at all shifts |
 //! | `kernel`, `lane_fft` | the inner loop |
@@ -20,27 +18,23 @@ pub mod basis;
 pub mod kernel;
 pub mod lane_fft;
 pub mod lanes;
-pub mod polar;
 pub mod rows;
-pub mod sample;
 pub mod simd;
 
 use crate::cpu::project::Projector;
 use crate::device::Cpu;
-use crate::likelihood::{band_end, spectrum_at};
+use crate::likelihood::band_end;
 use crate::ops::pose_search::{
     PoseSearch, PoseSearchError, Scoring, SearchGeometry, SearchImage, ViewScores, ViewsRequest,
 };
+use crate::polar::{ImageSampler, PolarGrid};
 use basis::RadialBasis;
-use kernel::{AlignedFloats, BlockBest, BlockJob, KernelScratch, NORM_ORDERS};
+use kernel::{AlignedFloats, BlockBest, BlockJob, KernelScratch, NORM_ORDERS, Pairing};
 use lane_fft::LaneFft;
 use num_complex::Complex32;
-use polar::PolarGrid;
 use rayon::prelude::*;
-use rows::{RowJob, Rows, RowsScratch, ShiftPhases};
-use sample::ImageSampler;
+use rows::{RowJob, Rows, RowsScratch, ShiftPhases, log_prior_of_shifts, whiten};
 use simd::Simd;
-use std::f64::consts::{PI, TAU};
 use vitreous_model::pose::Rotation;
 
 /// A reference prepared for searching.
@@ -126,6 +120,7 @@ impl CpuViews {
             let job = BlockJob {
                 fft: &self.fft,
                 offsets: self.basis.offsets(),
+                pairing: Pairing::Mirror,
                 reference: &self.reference.floats()[block * reference_size..(block + 1) * reference_size],
                 powers: &self.powers.floats()[block * powers_size..(block + 1) * powers_size],
                 rows: &work.rows,
@@ -154,21 +149,10 @@ impl CpuViews {
         let ctf = image.model.lattice_ctf();
         let amplitude = image.model.amplitude as f32;
         let mut samples = self.sampler.samples(image.model.image, image.centre_px, &mut work.plane);
-        work.rows.norm.clear();
-        for (ring, root) in self.grid.rings.iter().zip(self.basis.root_metric()) {
-            let over_noise = ring.weight * ring.radius
-                / spectrum_at(image.model.noise, ring.radius).max(f64::from(f32::MIN_POSITIVE));
-            let factor = (TAU * over_noise / root) as f32;
-            let range = ring.first..ring.first + ring.count;
-            let transfer: Vec<f32> =
-                self.points[range.clone()].iter().map(|&[qx, qy]| amplitude * ctf.value(qx, qy)).collect();
-            samples[range].iter_mut().zip(&transfer).for_each(|(sample, c)| *sample *= factor * c);
-            let orders = ring.even_orders(transfer.iter().map(|c| c * c));
-            work.rows.norm.push(orders.map(|part| part.map(|v| (PI * over_noise) as f32 * v)));
-        }
-        let two_variance = 2.0 * image.shift_sigma_px.max(1e-3).powi(2);
-        let log_prior = |t: &[f64; 2]| (-(t[0] * t[0] + t[1] * t[1]) / two_variance) as f32;
-        work.rows.log_prior = self.geometry.shifts.list.iter().map(log_prior).collect();
+        let transfer: Vec<f32> = self.points.iter().map(|&[qx, qy]| amplitude * ctf.value(qx, qy)).collect();
+        let (metric, norm) = (self.basis.root_metric(), &mut work.rows.norm);
+        whiten(&self.grid, metric, image.model.noise, &transfer, &mut samples, norm);
+        work.rows.log_prior = log_prior_of_shifts(&self.geometry.shifts.list, image.shift_sigma_px);
         let job = RowJob { grid: &self.grid, basis: &self.basis, phases: &self.phases, samples: &samples };
         self.simd.shifted_rows(&job, &mut work.folded, &mut work.rows);
     }
@@ -233,7 +217,7 @@ fn view_of(
 }
 
 /// Lists of complex values, one list per direction, as `[block][value][re, im][lanes]`; missing lanes are zero.
-fn in_lanes<T: Sync>(
+pub(super) fn in_lanes<T: Sync>(
     lanes: usize,
     views: &[T],
     values: impl Fn(&T) -> Vec<[f32; 2]> + Sync,

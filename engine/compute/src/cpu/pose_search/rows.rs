@@ -5,7 +5,8 @@
 
 use super::basis::RadialBasis;
 use super::lanes::Lanes;
-use super::polar::PolarGrid;
+use crate::likelihood::spectrum_at;
+use crate::polar::{PolarGrid, Ring};
 use num_complex::Complex32;
 
 /// Rows are stored in multiples of this many.
@@ -68,6 +69,36 @@ pub struct Rows {
     pub log_prior: Vec<f32>,
 }
 
+/// Turns an image's samples into what [`shifted_rows`] takes, and fills the norm: `transfer` is its CTF, times its
+/// amplitude, at all samples. Samples beyond the grid's rings stay as they are.
+pub fn whiten(
+    grid: &PolarGrid,
+    root_metric: &[f64],
+    noise: &[f64],
+    transfer: &[f32],
+    samples: &mut [Complex32],
+    norm: &mut Vec<[[f32; 2]; 3]>,
+) {
+    use std::f64::consts::{PI, TAU};
+    norm.clear();
+    for (ring, root) in grid.rings.iter().zip(root_metric) {
+        let over_noise =
+            ring.weight * ring.radius / spectrum_at(noise, ring.radius).max(f64::from(f32::MIN_POSITIVE));
+        let factor = (TAU * over_noise / root) as f32;
+        let range = ring.first..ring.first + ring.count;
+        let transfer = &transfer[range.clone()];
+        samples[range].iter_mut().zip(transfer).for_each(|(sample, c)| *sample *= factor * c);
+        let orders = ring.even_orders(transfer.iter().map(|c| c * c));
+        norm.push(orders.map(|part| part.map(|v| (PI * over_noise) as f32 * v)));
+    }
+}
+
+/// `ln` of a Gaussian prior on shifts of standard deviation `sigma_px`.
+pub fn log_prior_of_shifts(shifts: &[[f64; 2]], sigma_px: f64) -> Vec<f32> {
+    let two_variance = 2.0 * sigma_px.max(1e-3).powi(2);
+    shifts.iter().map(|t| (-(t[0] * t[0] + t[1] * t[1]) / two_variance) as f32).collect()
+}
+
 /// Buffers of [`shifted_rows`].
 #[derive(Debug, Clone, Default)]
 pub struct RowsScratch {
@@ -92,7 +123,7 @@ pub fn shifted_rows<V: Lanes>(job: &RowJob<'_>, scratch: &mut RowsScratch, rows:
     }
     for ring in 0..job.grid.rings.len() {
         for chunk in 0..job.phases.chunks {
-            fold_ring::<V>(job, ring, chunk, &mut scratch.folded);
+            fold_ring::<V>(&job.grid.rings[ring], job.phases, job.samples, chunk, &mut scratch.folded);
             for parity in 0..2 {
                 project_ring::<V>(job, ring, chunk, parity, &scratch.folded, rows);
             }
@@ -100,18 +131,58 @@ pub fn shifted_rows<V: Lanes>(job: &RowJob<'_>, scratch: &mut RowsScratch, rows:
     }
 }
 
+/// What [`shifted_modes`] works on.
+#[derive(Debug, Clone, Copy)]
+pub struct ModesJob<'a> {
+    /// Rings wanted.
+    pub grid: &'a PolarGrid,
+    /// Shifts.
+    pub phases: &'a ShiftPhases,
+    /// Samples.
+    pub samples: &'a [Complex32],
+    /// Which shifts, in chunks of [`ROW_PADDING`].
+    pub chunk: usize,
+}
+
+/// The angular modes of all rings at the shifts of one chunk, `[mode][re, im][8]`, as [`PolarGrid`] counts modes.
+#[inline(always)]
+pub fn shifted_modes<V: Lanes>(job: &ModesJob<'_>, scratch: &mut RowsScratch, modes: &mut Vec<f32>) {
+    debug_assert_eq!(V::COUNT, ROW_PADDING, "phases should be stored in chunks of the lanes");
+    modes.clear();
+    modes.resize(job.grid.modes() * 2 * V::COUNT, 0.0);
+    for ring in &job.grid.rings {
+        fold_ring::<V>(ring, job.phases, job.samples, job.chunk, &mut scratch.folded);
+        for m in 0..ring.m_count() {
+            let mut sums = [V::splat(0.0); 2];
+            for (i, &[f, g]) in ring.angular_row(m).iter().enumerate() {
+                let at = 4 * i + 2 * (m % 2);
+                sums[0] = V::splat(f).times_plus(V::at(&scratch.folded, at), sums[0]);
+                sums[1] = V::splat(g).times_plus(V::at(&scratch.folded, at + 1), sums[1]);
+            }
+            let at = 2 * (ring.first_mode + m);
+            sums[0].put(modes, at);
+            sums[1].put(modes, at + 1);
+        }
+    }
+}
+
 /// Applies the phases of a chunk of shifts to a ring and folds sample i with sample n - i.
 #[inline(always)]
-fn fold_ring<V: Lanes>(job: &RowJob<'_>, ring: usize, chunk: usize, folded: &mut Vec<f32>) {
-    let ring = &job.grid.rings[ring];
+fn fold_ring<V: Lanes>(
+    ring: &Ring,
+    phases: &ShiftPhases,
+    samples: &[Complex32],
+    chunk: usize,
+    folded: &mut Vec<f32>,
+) {
     let h = ring.count / 2;
     folded.resize((h + 1) * 4 * V::COUNT, 0.0);
     let turned = |i: usize| -> [V; 2] {
         let sample = ring.first + i;
-        let x = job.samples[sample];
+        let x = samples[sample];
         let (re, im) = (V::splat(x.re), V::splat(x.im));
-        let at = 2 * (sample * job.phases.chunks + chunk);
-        let (c, s) = (V::at(&job.phases.values, at), V::at(&job.phases.values, at + 1));
+        let at = 2 * (sample * phases.chunks + chunk);
+        let (c, s) = (V::at(&phases.values, at), V::at(&phases.values, at + 1));
         [s.times_from(im, c.times(re)), s.times_plus(re, c.times(im))]
     };
     for i in [0, h] {

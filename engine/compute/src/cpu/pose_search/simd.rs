@@ -6,7 +6,8 @@ use super::kernel::{BlockBest, BlockJob, KernelScratch, search_block};
 use super::lanes::Portable;
 #[cfg(target_arch = "x86_64")]
 use super::lanes::{Avx2, Avx512};
-use super::rows::{RowJob, Rows, RowsScratch, shifted_rows};
+use super::rows::{ModesJob, RowJob, Rows, RowsScratch, shifted_modes, shifted_rows};
+use crate::cpu::classify2d::scores::{ClassJob, ScoresScratch, scores_of_class};
 
 /// What the processor offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +81,26 @@ impl Simd {
             _ => shifted_rows::<Portable>(job, scratch, rows),
         }
     }
+
+    /// The angular modes of one image at the shifts of one chunk.
+    pub fn shifted_modes(self, job: &ModesJob<'_>, scratch: &mut RowsScratch, modes: &mut Vec<f32>) {
+        match self {
+            // SAFETY: as in `search_block`.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 | Self::Avx2 => unsafe { shifted_modes_avx2(job, scratch, modes) },
+            _ => shifted_modes::<Portable>(job, scratch, modes),
+        }
+    }
+
+    /// All scores of one class average for one image.
+    pub fn scores_of_class(self, job: &ClassJob<'_>, scratch: &mut ScoresScratch, scores: &mut Vec<f32>) {
+        match self {
+            // SAFETY: as in `search_block`.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 | Self::Avx2 => unsafe { scores_of_class_avx2(job, scratch, scores) },
+            _ => scores_of_class::<Portable>(job, scratch, scores),
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -104,4 +125,16 @@ fn shifted_rows_avx512(job: &RowJob<'_>, scratch: &mut RowsScratch, rows: &mut R
 #[target_feature(enable = "avx2,fma")]
 fn shifted_rows_avx2(job: &RowJob<'_>, scratch: &mut RowsScratch, rows: &mut Rows) {
     shifted_rows::<Avx2>(job, scratch, rows);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn shifted_modes_avx2(job: &ModesJob<'_>, scratch: &mut RowsScratch, modes: &mut Vec<f32>) {
+    shifted_modes::<Avx2>(job, scratch, modes);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn scores_of_class_avx2(job: &ClassJob<'_>, scratch: &mut ScoresScratch, scores: &mut Vec<f32>) {
+    scores_of_class::<Avx2>(job, scratch, scores);
 }

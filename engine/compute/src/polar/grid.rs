@@ -2,6 +2,7 @@
 //! a projection of a particle of given size can have on each.
 
 use crate::likelihood::{band_end, band_window};
+use num_complex::Complex64;
 use std::f64::consts::PI;
 
 /// Samples on one ring: angles `π i / count`, i = 0 .. count; the other half turn is the complex conjugate.
@@ -76,6 +77,29 @@ impl Ring {
         sums
     }
 
+    /// The samples (`[count]`) of a function with the given modes, m = 0, 1, …: the inverse of [`Ring::modes`].
+    pub fn of_modes(&self, modes: &[Complex64]) -> Vec<Complex64> {
+        let turn = PI / self.count as f64;
+        (0..self.count)
+            .map(|i| {
+                let step = Complex64::cis(turn * i as f64);
+                let mut phase = Complex64::ONE;
+                let (mut even, mut odd) = (0.0, 0.0);
+                for (m, mode) in modes.iter().enumerate() {
+                    // a_m e^{imθ} + (-1)^m conj(a_m e^{imθ})
+                    let term = mode * phase;
+                    match m {
+                        0 => even += term.re,
+                        _ if m % 2 == 0 => even += 2.0 * term.re,
+                        _ => odd += 2.0 * term.im,
+                    }
+                    phase *= step;
+                }
+                Complex64::new(even, odd)
+            })
+            .collect()
+    }
+
     /// The angular modes of `samples` (`[count]`, re and im), m = 0 .. m_count.
     pub fn modes(&self, samples: &[[f32; 2]]) -> Vec<[f32; 2]> {
         let h = self.count / 2;
@@ -113,6 +137,22 @@ impl PolarGrid {
     /// phase and the reference has angular frequencies: `π r (1 + D/N) + 2π r |t|/N` for shifts over 5 px, and a margin
     /// of 20 for the tails of the Bessel functions.
     pub fn new(box_px: usize, rmax: f64, diameter_px: f64, reach_px: f64) -> Self {
+        Self::weighted(box_px, band_end(rmax), |r| band_window(r, rmax), diameter_px, reach_px)
+    }
+
+    /// The rings 1 to `count`, all of weight 1; each is the one that [`PolarGrid::new`] makes for the same particle and
+    /// shifts.
+    pub fn of_rings(box_px: usize, count: usize, diameter_px: f64, reach_px: f64) -> Self {
+        Self::weighted(box_px, count, |_| 1.0, diameter_px, reach_px)
+    }
+
+    fn weighted(
+        box_px: usize,
+        count: usize,
+        weight: impl Fn(f64) -> f64,
+        diameter_px: f64,
+        reach_px: f64,
+    ) -> Self {
         /// Frequencies beyond the nominal limit that are kept.
         const MODE_MARGIN: f64 = 2.0;
         /// Share by which the particle may be larger than stated.
@@ -120,14 +160,14 @@ impl PolarGrid {
         let size = (DIAMETER_MARGIN * diameter_px / box_px as f64).min(1.0);
         let shift = if reach_px > 5.0 { 2.0 * reach_px / box_px as f64 } else { 0.0 };
         let (mut first, mut first_mode) = (0, 0);
-        let rings = (1..=band_end(rmax))
+        let rings = (1..=count)
             .map(|radius| {
                 let r = radius as f64;
                 let per_turn = PI * (r + 2.0) * (1.0 + size + shift) + 20.0;
-                let count = 4 * (per_turn / 8.0).ceil() as usize;
+                let samples = 4 * (per_turn / 8.0).ceil() as usize;
                 let m_count = (PI * r * size + MODE_MARGIN).floor() as usize + 1;
-                let ring = Ring::new(r, band_window(r, rmax), count, first, first_mode, m_count);
-                first += count;
+                let ring = Ring::new(r, weight(r), samples, first, first_mode, m_count);
+                first += samples;
                 first_mode += m_count;
                 ring
             })
@@ -193,6 +233,12 @@ mod tests {
             let want = known(m);
             let error = (f64::from(mode[0]) - want[0]).hypot(f64::from(mode[1]) - want[1]);
             assert!(error < 1e-5, "{m}: {mode:?} {want:?}");
+        }
+        let modes: Vec<Complex64> =
+            (0..ring.m_count()).map(known).map(|[re, im]| Complex64::new(re, im)).collect();
+        for (sample, again) in samples.iter().zip(ring.of_modes(&modes)) {
+            let error = (f64::from(sample[0]) - again.re).hypot(f64::from(sample[1]) - again.im);
+            assert!(error < 1e-5, "{sample:?} {again}");
         }
     }
 }
