@@ -5,6 +5,7 @@
 
 pub mod ab_initio;
 pub mod check_gain;
+pub mod classify_2d;
 pub mod command;
 pub mod correct_motion;
 pub mod curate_exposures;
@@ -27,6 +28,7 @@ pub mod pick_templates;
 pub mod reconstruct;
 pub mod refine_homogeneous;
 pub mod remove_duplicates;
+pub mod select_2d;
 pub mod sharpen;
 pub mod simulate;
 
@@ -49,6 +51,8 @@ pub static CATALOG: &[&dyn JobType] = &[
     &inspect_picks::JOB,
     &extract_particles::JOB,
     &remove_duplicates::JOB,
+    &classify_2d::JOB,
+    &select_2d::JOB,
     &ab_initio::JOB,
     &refine_homogeneous::JOB,
     &reconstruct::JOB,

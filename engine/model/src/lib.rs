@@ -4,6 +4,7 @@
 //! [`conventions`] is the convention document of the project, every sentence of it a doctest.
 
 pub mod acquisition;
+pub mod class_average;
 pub mod conventions;
 pub mod ctf;
 pub mod dose;

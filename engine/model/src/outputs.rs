@@ -18,6 +18,8 @@ pub enum Kind {
     Volume,
     /// A mask volume, 0 to 1.
     Mask,
+    /// Table of class averages with their stack.
+    ClassAverages,
     /// Files for another program or for people; no job of ours reads them.
     Files,
 }
@@ -32,6 +34,7 @@ impl Kind {
             Self::Particles => "particles",
             Self::Volume => "volume",
             Self::Mask => "mask",
+            Self::ClassAverages => "class-averages",
             Self::Files => "files",
         }
     }

@@ -5,6 +5,8 @@
 
 pub mod ab_initio;
 mod check_gain;
+mod class_figures;
+mod classify_2d;
 mod correct_motion;
 pub mod ctx;
 mod curate_exposures;
@@ -27,9 +29,11 @@ pub mod particle_images;
 mod pick_blobs;
 mod pick_templates;
 mod picking;
+mod ranks;
 pub mod reconstruct;
 mod refine_homogeneous;
 mod remove_duplicates;
+mod select_2d;
 pub mod sharpen;
 mod simulate;
 pub mod slice;
@@ -56,6 +60,8 @@ pub static STAGES: &[&dyn Stage] = &[
     &inspect_picks::InspectPicks,
     &extract_particles::ExtractParticles,
     &remove_duplicates::RemoveDuplicates,
+    &classify_2d::Classify2d,
+    &select_2d::Select2d,
     &ab_initio::AbInitio,
     &refine_homogeneous::RefineHomogeneous,
     &reconstruct::Reconstruct,

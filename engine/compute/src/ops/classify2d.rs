@@ -178,19 +178,32 @@ impl ClassSums {
         self.values[self.layout.start(class, half) + self.layout.block() - 1]
     }
 
-    /// Gives class `empty` the second half of class `full`, which keeps its first: each then has both halves the same,
-    /// so that their next images tell them apart.
-    pub fn split(&mut self, full: usize, empty: usize) {
-        let block = self.layout.block();
-        for (class, half) in [(empty, 1), (full, 0)] {
-            let from = self.layout.start(full, half);
-            for to in [self.layout.start(class, 0), self.layout.start(class, 1)] {
-                self.values.copy_within(from..from + block, to);
+    /// Forgets a class.
+    pub fn clear(&mut self, class: usize) {
+        let start = self.layout.start(class, 0);
+        self.values[start..start + 2 * self.layout.block()].fill(0.0);
+    }
+
+    /// Moves what a class shows by `(x, y)` pixels of the box.
+    pub fn shift(&mut self, class: usize, by_px: [f64; 2]) {
+        let grid = self.layout.grid.clone();
+        for half in 0..2 {
+            let start = self.layout.start(class, half);
+            for ring in &grid.rings {
+                let first = start + 2 * ring.first_mode;
+                let pairs = self.values[first..first + 2 * ring.m_count()].as_chunks_mut::<2>().0;
+                let modes: Vec<Complex64> = pairs.iter().map(|p| Complex64::new(p[0], p[1])).collect();
+                let mut samples = ring.of_modes(&modes);
+                for (i, sample) in samples.iter_mut().enumerate() {
+                    let (s, c) = (std::f64::consts::PI * i as f64 / ring.count as f64).sin_cos();
+                    let turns = ring.radius * (c * by_px[0] + s * by_px[1]) / grid.box_px as f64;
+                    *sample *= Complex64::cis(-std::f64::consts::TAU * turns);
+                }
+                let plain: Vec<[f32; 2]> = samples.iter().map(|v| [v.re as f32, v.im as f32]).collect();
+                for (pair, mode) in pairs.iter_mut().zip(ring.modes(&plain)) {
+                    *pair = mode.map(f64::from);
+                }
             }
-        }
-        for class in [empty, full] {
-            let start = self.layout.start(class, 0);
-            self.values[start..start + 2 * block].iter_mut().for_each(|value| *value *= 0.5);
         }
     }
 

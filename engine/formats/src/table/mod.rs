@@ -14,8 +14,9 @@
 //! Columns and groups that a reader does not know are left alone. A writer fills a file of the caller's choosing and
 //! does not rename it: callers write to a temporary name and rename once it is complete.
 //!
-//! The typed views are [`exposures`], [`picks`] and [`particles`]; [`TableWriter`] and [`TableReader`] serve the rest.
+//! The typed views are [`exposures`], [`picks`], [`particles`] and [`class_averages`]; [`TableWriter`] and [`TableReader`] serve the rest.
 
+pub mod class_averages;
 mod column;
 mod ctf;
 mod error;
