@@ -20,8 +20,8 @@ parameters! {
         /// Keep classes of at least so many particles.
         pub min_particles: u64 = 0;
         /// Keep classes whose particles show at least this part of the detail of good ones (the class that ends the best
-        /// fifth of the particles); 0: whatever they show.
-        pub min_detail: f64 = 0.3;
+        /// fifth of the particles), and 2 nats of it; 0: whatever they show.
+        pub min_detail: f64 = 0.1;
         /// Leave out particles whose class is less probable than this.
         pub min_probability: f64 = 0.0;
     }

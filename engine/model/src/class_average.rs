@@ -16,8 +16,9 @@ pub struct ClassAverage {
     /// Resolution at which the averages of two halves of its particles correlate to 0.5, Å; the halves were aligned to
     /// the same references, so that it is optimistic. Infinite if they never do.
     pub resolution_a: f64,
-    /// Power of its signal over that of one particle's noise, between a quarter of the diameter and the finest band, in
-    /// thousandths: how much detail a particle of this class shows. Junk shows little, whatever its contrast.
+    /// How much detail its particles show: what the average's detail, finer than a quarter of the diameter, adds to the
+    /// log-likelihood of a particle, in the mean over its particles, less what a particle's own noise in the average
+    /// adds; nats. Junk shows little, whatever its contrast.
     pub detail: f64,
 }
 

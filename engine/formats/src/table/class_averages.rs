@@ -24,8 +24,8 @@ const RESOLUTION: ColumnDef = ColumnDef::new(
 );
 const DETAIL: ColumnDef = ColumnDef::new(
     "detail",
-    "1e-3",
-    "Power of the signal over that of a particle's noise, between a quarter of the diameter and the finest band",
+    "nat",
+    "What detail finer than a quarter of the diameter adds to the log-likelihood of a particle, in the mean",
 );
 
 /// Writes class averages.

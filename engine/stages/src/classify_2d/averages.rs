@@ -24,6 +24,11 @@ const LEAST_SSNR: f64 = 1e-4;
 /// Detail is what is finer than one over this many of the diameter.
 const DETAIL_FROM_DIAMETERS: f64 = 4.0;
 
+/// Radius from which on a ring counts as detail, Fourier pixels.
+pub fn detail_from(box_px: usize, diameter_px: f64) -> f64 {
+    DETAIL_FROM_DIAMETERS * box_px as f64 / diameter_px
+}
+
 /// Width of the mask's edge, pixels.
 pub const MASK_EDGE_PX: f64 = 4.0;
 
@@ -39,8 +44,8 @@ pub struct ClassImage {
     pub correlation: Vec<f64>,
     /// Spectral signal-to-noise of the whole average, by ring.
     pub ssnr: Vec<f64>,
-    /// As [`vitreous_model::class_average::ClassAverage::detail`].
-    pub detail: f64,
+    /// What a particle's own noise in the average adds to its likelihood by detail, nats.
+    pub own_noise: f64,
     /// Sum of posterior shares.
     pub share: f64,
 }
@@ -130,20 +135,23 @@ impl Averager {
         ClassImage {
             image: self.image(sums, class, None, &ssnr),
             correlation,
-            detail: self.detail(&ssnr, own.share),
+            own_noise: self.own_noise(&ssnr, own.share, detail_from(self.grid.box_px, 2.0 * self.radius_px)),
             ssnr,
             share: own.share,
         }
     }
 
-    /// Signal over one particle's noise beyond a quarter of the diameter, in thousandths; areas of rings are as their
-    /// radii.
-    fn detail(&self, ssnr: &[f64], share: f64) -> f64 {
-        let coarsest = DETAIL_FROM_DIAMETERS * self.grid.box_px as f64 / (2.0 * self.radius_px);
+    /// Nats that a particle's own noise in the average adds to its likelihood beyond the radius `coarsest`:
+    /// `(2w - w²)/n` per coefficient of an average of n particles filtered by w, and π r of them on a ring.
+    fn own_noise(&self, ssnr: &[f64], share: f64, coarsest: f64) -> f64 {
         let fine = self.grid.rings.iter().zip(ssnr).filter(|(ring, _)| ring.radius >= coarsest);
-        let (sum, area) =
-            fine.fold((0.0, 0.0), |(sum, area), (ring, ssnr)| (sum + ring.radius * ssnr, area + ring.radius));
-        if area > 0.0 && share >= 1.0 { 1e3 * sum / area / share } else { 0.0 }
+        let sum: f64 = fine
+            .map(|(ring, ssnr)| {
+                let w = ssnr / (1.0 + ssnr);
+                std::f64::consts::PI * ring.radius * (2.0 * w - w * w)
+            })
+            .sum();
+        sum / share.max(1.0)
     }
 
     /// The image of a class or of its half, Wiener-filtered and masked; the background outside the mask is its zero.

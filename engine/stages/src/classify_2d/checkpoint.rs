@@ -21,21 +21,25 @@ pub struct Found {
     pub shift_a: [f64; 2],
     /// ln evidence, nats.
     pub log_evidence: f64,
+    /// What the classes' detail adds to its log-likelihood, nats.
+    pub detail: f64,
 }
 
 impl Found {
     /// Numbers of [`Found::to_numbers`].
-    pub const NUMBERS: usize = 6;
+    pub const NUMBERS: usize = 7;
 
     /// As numbers, for an exchange between ranks or a file.
     pub fn to_numbers(self) -> [f64; Self::NUMBERS] {
         let [x, y] = self.shift_a;
-        [f64::from(self.class), self.probability, self.psi_rad, x, y, self.log_evidence]
+        [f64::from(self.class), self.probability, self.psi_rad, x, y, self.log_evidence, self.detail]
     }
 
     /// Back from numbers.
-    pub fn from_numbers([class, probability, psi_rad, x, y, log_evidence]: [f64; Self::NUMBERS]) -> Self {
-        Self { class: class as u32, probability, psi_rad, shift_a: [x, y], log_evidence }
+    pub fn from_numbers(
+        [class, probability, psi_rad, x, y, log_evidence, detail]: [f64; Self::NUMBERS],
+    ) -> Self {
+        Self { class: class as u32, probability, psi_rad, shift_a: [x, y], log_evidence, detail }
     }
 }
 

@@ -340,13 +340,17 @@ impl<D: ClassifyOp> Job<'_, D> {
 
     fn class_table(&self, images: &[ClassImage], state: &State) -> Vec<ClassAverage> {
         let box_a = self.layout.grid.box_px as f64 * self.images.pixel_size_a;
-        let mut counts = vec![(0u64, 0.0); images.len()];
+        let mut counts = vec![(0u64, 0.0, 0.0); images.len()];
         for found in state.found.iter().flatten() {
-            let (count, probability) = &mut counts[found.class as usize];
+            let (count, probability, detail) = &mut counts[found.class as usize];
             *count += 1;
             *probability += found.probability;
+            *detail += found.detail;
         }
-        let class = |(index, (image, &(particles, probability))): (usize, (&ClassImage, &(u64, f64)))| {
+        let class = |(index, (image, &(particles, probability, detail))): (
+            usize,
+            (&ClassImage, &(u64, f64, f64)),
+        )| {
             let resolved = image.resolved(RESOLVED_AT);
             ClassAverage {
                 number: index as u32 + 1,
@@ -354,7 +358,7 @@ impl<D: ClassifyOp> Job<'_, D> {
                 particles,
                 probability: if particles > 0 { probability / particles as f64 } else { f64::NAN },
                 resolution_a: if resolved > 0.0 { box_a / resolved } else { f64::INFINITY },
-                detail: image.detail,
+                detail: if particles > 0 { detail / particles as f64 - image.own_noise } else { 0.0 },
             }
         };
         images.iter().zip(&counts).enumerate().map(class).collect()

@@ -1,5 +1,6 @@
 //! One iteration's pass through its particles: classes, places and sums.
 
+use super::averages::detail_from;
 use super::checkpoint::Found;
 use super::images::{CHUNK, WorkingImage, WorkingImages};
 use super::schedule::{Schedule, Search, Step};
@@ -102,7 +103,7 @@ impl<D: Classify2d> Pass<'_, D> {
             next = read?;
             for ((&which, image), assigned) in chunks[chunk].iter().zip(&images).zip(&assigned) {
                 powers.add(self.images.groups[which], &image.power, &assigned.explained, &mean_noise);
-                numbers.extend(self.found(assigned).to_numbers());
+                numbers.extend(self.found(which, assigned).to_numbers());
                 numbers.push(assigned.effective_poses);
             }
             let done = ((chunk + 1) * CHUNK).min(batch.len()) as u64;
@@ -188,13 +189,21 @@ impl<D: Classify2d> Pass<'_, D> {
         }
     }
 
-    fn found(&self, assigned: &Assignment) -> Found {
+    fn found(&self, which: usize, assigned: &Assignment) -> Found {
+        let noise = &self.noise[self.images.groups[which]];
+        let coarsest = detail_from(self.schedule.box_px, self.schedule.diameter_px);
+        // ring i has radius i + 1, and π r coefficients
+        let fine = assigned.explained.iter().enumerate().filter(|(ring, _)| *ring as f64 + 1.0 >= coarsest);
+        let detail = fine.map(|(ring, explained)| {
+            std::f64::consts::PI * (ring as f64 + 1.0) * explained / noise[ring + 1]
+        });
         Found {
             class: assigned.class as u32,
             probability: assigned.probability,
             psi_rad: assigned.psi_rad,
             shift_a: assigned.shift_px.map(|px| px * self.images.pixel_size_a),
             log_evidence: assigned.log_evidence,
+            detail: detail.sum(),
         }
     }
 

@@ -8,6 +8,9 @@ use vitreous_model::params::BadParam;
 /// is what others are compared with.
 const BEST_PART: f64 = 0.2;
 
+/// Noise shows up to 1.5 nats of detail where some hundred images of it were aligned to their own average.
+const NOISE_NATS: f64 = 2.0;
+
 /// A class and what was decided.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
@@ -40,7 +43,11 @@ pub fn choose(params: &Select2d, classes: &[ClassAverage]) -> Result<Vec<Decisio
     let wanted = known("classes", &params.classes, classes)?;
     let unwanted = known("exclude", &params.exclude, classes)?;
     let by_hand = !wanted.is_empty();
-    let least_detail = params.min_detail * usual_detail(classes);
+    let least_detail = if params.min_detail > 0.0 {
+        (params.min_detail * usual_detail(classes)).max(NOISE_NATS)
+    } else {
+        f64::NEG_INFINITY
+    };
     let reason = |class: &ClassAverage| -> Option<String> {
         if unwanted.contains(&class.number) {
             return Some("excluded".into());
@@ -58,7 +65,7 @@ pub fn choose(params: &Select2d, classes: &[ClassAverage]) -> Result<Vec<Decisio
             return Some(format!("resolved to {:.1} Å, worse than {limit} Å", class.resolution_a));
         }
         (class.detail < least_detail)
-            .then(|| format!("detail {:.2}, less than {least_detail:.2}", class.detail))
+            .then(|| format!("detail {:.2} nats, less than {least_detail:.2}", class.detail))
     };
     Ok(classes.iter().map(|class| Decision { number: class.number, reason: reason(class) }).collect())
 }

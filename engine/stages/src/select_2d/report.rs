@@ -32,7 +32,7 @@ pub fn report(story: &Story<'_>) -> Report {
     report.number("kept", "particles kept", story.kept as f64, "");
     report.number("rejected", "particles left out", (story.total - story.kept) as f64, "");
     report.number("classes_kept", "classes kept", kept as f64, "");
-    report.number("usual_detail", "detail of good classes", story.usual_detail, "1e-3");
+    report.number("usual_detail", "detail of good classes", story.usual_detail, "nats");
     let numbers: Vec<String> = story
         .decisions
         .iter()
