@@ -11,6 +11,7 @@ pub mod likelihood;
 pub mod map_alignment;
 pub mod mask;
 pub mod ops;
+pub mod orientations;
 pub mod parity;
 pub mod polar;
 pub mod reconstruct;

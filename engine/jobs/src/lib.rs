@@ -9,6 +9,7 @@ pub mod classify_2d;
 pub mod command;
 pub mod correct_motion;
 pub mod curate_exposures;
+pub mod diagnose_orientations;
 pub mod estimate;
 pub mod estimate_ctf;
 pub mod export_relion;
@@ -58,6 +59,7 @@ pub static CATALOG: &[&dyn JobType] = &[
     &reconstruct::JOB,
     &make_mask::JOB,
     &sharpen::JOB,
+    &diagnose_orientations::JOB,
     &export_relion::JOB,
     &simulate::JOB,
 ];

@@ -10,6 +10,7 @@ mod classify_2d;
 mod correct_motion;
 pub mod ctx;
 mod curate_exposures;
+mod diagnose_orientations;
 mod distribution;
 mod estimate_ctf;
 mod export_relion;
@@ -67,6 +68,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &reconstruct::Reconstruct,
     &make_mask::MakeMask,
     &sharpen::Sharpen,
+    &diagnose_orientations::DiagnoseOrientations,
     &export_relion::ExportRelion,
     &simulate::Simulate,
 ];

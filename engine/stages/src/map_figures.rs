@@ -5,7 +5,7 @@ use vitreous_model::pose::Rotation;
 use vitreous_model::report::{Axis, Figure, Raster, Series};
 
 /// Pixels between panels.
-const GAP: usize = 2;
+pub const GAP: usize = 2;
 /// Small maps are enlarged until a panel has about this many pixels.
 const PANEL_PX: usize = 192;
 

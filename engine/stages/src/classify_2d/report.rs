@@ -41,10 +41,11 @@ pub fn report(story: &Story<'_>) -> Report {
         "%",
     );
     report.number("log_evidence", "mean log evidence", last.map_or(f64::NAN, |r| r.log_evidence), "nats");
-    let chosen: Vec<String> =
-        by_size(classes, story.images).iter().take(3).map(|(class, _)| class.number.to_string()).collect();
+    let mut detailed: Vec<&ClassAverage> = classes.iter().collect();
+    detailed.sort_by(|a, b| b.detail.total_cmp(&a.detail));
+    let chosen: Vec<String> = detailed.iter().take(3).map(|class| class.number.to_string()).collect();
     report.notes.push(format!(
-        "To go on with some classes, name them: `vitreous run select-2d --particles {job}.particles --class-averages \
+        "To go on with some classes, name them, e.g. the three with the most detail: `vitreous run select-2d --particles {job}.particles --class-averages \
          {job}.class-averages --classes {}`; without `--classes` they are chosen by their quality.",
         chosen.join(","),
         job = story.job
@@ -88,15 +89,15 @@ fn figures(story: &Story<'_>) -> Vec<Figure> {
     let spread = Series::points(
         "classes",
         numbered.iter().map(|class| class.particles as f64).collect(),
-        numbered.iter().map(|class| class.resolution_a),
+        numbered.iter().map(|class| class.detail),
     );
     vec![
         montage("classes", "Class averages by size (number: particles)", &order, pixel_a),
         Figure::Plot {
             id: "quality".into(),
-            title: "Resolution of the classes over their size".into(),
+            title: "Detail of the classes over their size".into(),
             x: Axis::new("particles", ""),
-            y: Axis::new("resolution", "Å"),
+            y: Axis::new("detail", "nats per particle"),
             series: vec![spread],
             levels: Vec::new(),
             x_is_resolution: false,
