@@ -12,7 +12,7 @@ use vitreous_compute::comm::{Comm, Solo, Threads};
 use vitreous_compute::device::Cpu;
 use vitreous_compute::fourier::HalfImage;
 use vitreous_compute::likelihood::LatticeCtf;
-use vitreous_formats::{FrameSource, mrc, table};
+use vitreous_formats::{mrc, table};
 use vitreous_model::conventions::signed_frequency;
 use vitreous_model::ctf::CtfParams;
 use vitreous_model::event::EventKind;
