@@ -368,8 +368,12 @@ impl<'a> Prepared<'a> {
 /// Refuses a job whose required inputs are not all there, or are of another kind.
 fn check_slots(job_type: &dyn JobType, inputs: &[ResolvedInput]) -> Result<(), Failure> {
     for slot in job_type.inputs() {
-        let mut filled = inputs.iter().filter(|input| input.slot == slot.name).peekable();
-        if slot.required && filled.peek().is_none() {
+        let filled: Vec<&ResolvedInput> = inputs.iter().filter(|input| input.slot == slot.name).collect();
+        if filled.len() > 1 && !slot.several {
+            let what = format!("input `{}` takes one job, and {} are given", slot.name, filled.len());
+            return Err(Failure::new(exit::INPUT, what).hint("make the job anew with one of them"));
+        }
+        if slot.required && filled.is_empty() {
             return Err(Failure::new(
                 exit::INPUT,
                 format!("input `{}` ({}) is missing", slot.name, slot.help),

@@ -5,6 +5,7 @@
 
 pub mod ab_initio;
 pub mod check_gain;
+pub mod combine_particles;
 pub mod command;
 pub mod correct_motion;
 pub mod curate_exposures;
@@ -18,6 +19,7 @@ pub mod import_particles;
 pub mod import_picks;
 pub mod import_volume;
 pub mod inspect_picks;
+pub mod intersect_particles;
 pub mod job_type;
 pub mod make_mask;
 pub mod microscope;
@@ -29,6 +31,7 @@ pub mod refine_homogeneous;
 pub mod remove_duplicates;
 pub mod sharpen;
 pub mod simulate;
+pub mod split_particles;
 
 pub use estimate::Estimate;
 pub use job_type::{JobType, Slot, Typed};
@@ -49,6 +52,9 @@ pub static CATALOG: &[&dyn JobType] = &[
     &inspect_picks::JOB,
     &extract_particles::JOB,
     &remove_duplicates::JOB,
+    &combine_particles::JOB,
+    &split_particles::JOB,
+    &intersect_particles::JOB,
     &ab_initio::JOB,
     &refine_homogeneous::JOB,
     &reconstruct::JOB,

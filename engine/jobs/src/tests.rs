@@ -134,6 +134,13 @@ fn impossible_parameters_are_refused() {
         ("extract-particles", "min_distance", json!({"box_size": 64, "min_distance": 0.0})),
         ("extract-particles", "output_box", json!({"box_size": 64, "output_box": 128})),
         ("remove-duplicates", "min_distance", json!({})),
+        ("split-particles", "parts", json!({"parts": 17})),
+        ("split-particles", "first_size", json!({"by": "class", "first_size": 10})),
+        ("split-particles", "first_size", json!({"parts": 3, "first_size": 10})),
+        ("split-particles", "values", json!({"values": "1"})),
+        ("split-particles", "values", json!({"by": "class", "values": "a"})),
+        ("intersect-particles", "max_distance", json!({"by": "place"})),
+        ("intersect-particles", "max_distance", json!({"max_distance": 10.0})),
         ("refine-homogeneous", "symmetry", json!({"symmetry": "Q4"})),
         ("simulate", "box_size", json!({"model": "a", "box_size": 97})),
     ] {

@@ -5,6 +5,7 @@
 
 pub mod ab_initio;
 mod check_gain;
+mod combine_particles;
 mod correct_motion;
 pub mod ctx;
 mod curate_exposures;
@@ -19,11 +20,13 @@ mod import_particles;
 mod import_picks;
 pub mod import_volume;
 mod inspect_picks;
+mod intersect_particles;
 pub mod items;
 mod make_mask;
 pub mod map_figures;
 mod micrograph;
 pub mod particle_images;
+mod particle_sets;
 mod pick_blobs;
 mod pick_templates;
 mod picking;
@@ -33,6 +36,7 @@ mod remove_duplicates;
 pub mod sharpen;
 mod simulate;
 pub mod slice;
+mod split_particles;
 pub mod stage;
 mod thumbnail;
 
@@ -56,6 +60,9 @@ pub static STAGES: &[&dyn Stage] = &[
     &inspect_picks::InspectPicks,
     &extract_particles::ExtractParticles,
     &remove_duplicates::RemoveDuplicates,
+    &combine_particles::CombineParticles,
+    &split_particles::SplitParticles,
+    &intersect_particles::IntersectParticles,
     &ab_initio::AbInitio,
     &refine_homogeneous::RefineHomogeneous,
     &reconstruct::Reconstruct,
