@@ -9,6 +9,7 @@ pub mod combine_particles;
 pub mod command;
 pub mod correct_motion;
 pub mod curate_exposures;
+pub mod downsample_particles;
 pub mod estimate;
 pub mod estimate_ctf;
 pub mod export_relion;
@@ -29,6 +30,7 @@ pub mod pick_templates;
 pub mod reconstruct;
 pub mod refine_homogeneous;
 pub mod remove_duplicates;
+pub mod restack_particles;
 pub mod sharpen;
 pub mod simulate;
 pub mod split_particles;
@@ -55,6 +57,8 @@ pub static CATALOG: &[&dyn JobType] = &[
     &combine_particles::JOB,
     &split_particles::JOB,
     &intersect_particles::JOB,
+    &downsample_particles::JOB,
+    &restack_particles::JOB,
     &ab_initio::JOB,
     &refine_homogeneous::JOB,
     &reconstruct::JOB,

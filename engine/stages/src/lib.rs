@@ -10,10 +10,12 @@ mod correct_motion;
 pub mod ctx;
 mod curate_exposures;
 mod distribution;
+mod downsample_particles;
 mod estimate_ctf;
 mod export_relion;
 pub mod exposure_files;
 pub mod extract_particles;
+mod image_stacks;
 pub mod import_micrographs;
 pub mod import_movies;
 mod import_particles;
@@ -33,6 +35,7 @@ mod picking;
 pub mod reconstruct;
 mod refine_homogeneous;
 mod remove_duplicates;
+mod restack_particles;
 pub mod sharpen;
 mod simulate;
 pub mod slice;
@@ -63,6 +66,8 @@ pub static STAGES: &[&dyn Stage] = &[
     &combine_particles::CombineParticles,
     &split_particles::SplitParticles,
     &intersect_particles::IntersectParticles,
+    &downsample_particles::DownsampleParticles,
+    &restack_particles::RestackParticles,
     &ab_initio::AbInitio,
     &refine_homogeneous::RefineHomogeneous,
     &reconstruct::Reconstruct,
