@@ -34,9 +34,10 @@ pub(super) fn make(sizes: &[(String, usize)], union: &Union, samples: &[(String,
     report.number("renumbered", "Particles with a new number", union.renumbered as f64, "");
     report.number("box_px", "Box", f64::from(union.set.box_px), "px");
     report.number("pixel_size_A", "Pixel size", union.set.pixel_size_a, "Å");
-    for ((name, size), known) in sizes.iter().zip(&union.known) {
-        let doubles = if *known > 0 { format!(", {known} of them known before") } else { String::new() };
-        report.notes.push(format!("{name}: {size} particles{doubles}."));
+    for ((name, size), known) in sizes.iter().zip(&union.known).filter(|(_, known)| **known > 0) {
+        report.notes.push(format!(
+            "{name}: {known} of its {size} images were in the sets before it, or twice in it."
+        ));
     }
     report.notes.extend(partly(particles, "a pose", |p| p.pose.is_some()));
     report.notes.extend(partly(particles, "a CTF", |p| p.ctf.is_some()));
@@ -49,7 +50,7 @@ pub(super) fn make(sizes: &[(String, usize)], union: &Union, samples: &[(String,
                 .into(),
         );
     }
-    let title = "Spectra of the sets: where they do not lie on one another, images are scaled differently";
+    let title = "Spectra of the sets: where they differ, images are scaled differently, or noisier";
     report.figures.extend(spectra("spectra", title, samples));
     for (index, (name, sample)) in samples.iter().enumerate() {
         report

@@ -71,11 +71,6 @@ impl<'a> Rewriting<'a> {
         Self { set, images, unfit, stacks: deal_out(set, form.images_per_stack), form }
     }
 
-    /// Number of stacks to be written.
-    pub fn stacks(&self) -> usize {
-        self.stacks.len()
-    }
-
     /// The stacks as items. One is done again when its images, the files they come from, their form, or `settings` have
     /// changed.
     pub fn items(&self, ctx: &Ctx<'_>, settings: &str) -> Vec<Item> {

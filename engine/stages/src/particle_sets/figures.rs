@@ -59,9 +59,10 @@ impl Sample {
         }
         let edge_a = n as f64 * self.pixel_size_a;
         let density = |power: f64| (power * (self.pixel_size_a / n as f64).powi(2)).log10();
-        // the mean grey value is of no interest
-        let x = (1..mean.len()).map(|shell| shell as f64 / edge_a).collect();
-        Some(Series::line(label, x, mean[1..].iter().map(|power| density(*power))))
+        // the mean grey value is of no interest, and at Nyquist two frequencies are one
+        let shells = 1..n.div_ceil(2);
+        let x = shells.clone().map(|shell| shell as f64 / edge_a).collect();
+        Some(Series::line(label, x, mean[shells].iter().map(|power| density(*power))))
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     }
     let new = rewriting.collect(ctx, &outcomes, params.max_bad_fraction)?;
     particle_sets::write(ctx, "particles", &new)?;
-    let title = format!("{} particles in {} stacks of their own", new.particles.len(), rewriting.stacks());
+    let title = format!("{} particles in stacks of their own", new.particles.len());
     let mut report = report::start(ctx, &title, &set, &new);
     report.notes.push(
         "The new set does not need the old stacks any more; they may be deleted if no other set reads them."
