@@ -9,7 +9,7 @@ use vitreous_schedulers::render::Parent;
 /// Parents of parents that are looked at when nothing is known yet.
 const DEPTH: u32 = 20;
 
-/// What is known of a job's inputs: the items are those of its first input that is a table. A parent that has not run
+/// What is known of a job's inputs: the items are those of its first slot that takes a table. A parent that has not run
 /// yet is taken to make as many items as it takes, and the summary is provisional.
 pub fn summary(project: &Project, job_type: &dyn JobType, spec: &JobSpec) -> InputSummary {
     summary_to(project, job_type, spec, DEPTH)
@@ -19,19 +19,21 @@ fn summary_to(project: &Project, job_type: &dyn JobType, spec: &JobSpec, depth: 
     let mut summary = InputSummary::default();
     let mut items = None;
     for slot in job_type.inputs() {
+        let mut here: Option<u64> = None;
         for from in spec.inputs.get(slot.name).into_iter().flatten() {
             match made(project, from) {
-                Some(output) => add(&mut summary, &mut items, &output),
+                Some(output) => add(&mut summary, &mut here, &output),
                 None => {
                     summary.provisional = true;
                     if let Some(parent) = expected(project, from, depth) {
-                        items = items.or(Some(parent.items));
+                        here = Some(here.unwrap_or(0) + parent.items);
                         summary.pixel_size_a = summary.pixel_size_a.or(parent.pixel_size_a);
                         summary.frame_px = summary.frame_px.or(parent.frame_px);
                     }
                 }
             }
         }
+        items = items.or(here);
     }
     summary.items = items.unwrap_or(0);
     summary
@@ -51,8 +53,8 @@ fn expected(project: &Project, from: &InputRef, depth: u32) -> Option<InputSumma
 }
 
 fn add(summary: &mut InputSummary, items: &mut Option<u64>, output: &Output) {
-    if !matches!(output.kind, Kind::Volume | Kind::Mask | Kind::Files) && items.is_none() {
-        *items = Some(output.count);
+    if !matches!(output.kind, Kind::Volume | Kind::Mask | Kind::Files) {
+        *items = Some(items.unwrap_or(0) + output.count);
     }
     summary.pixel_size_a = summary.pixel_size_a.or(output.pixel_size_a);
     summary.box_px = summary.box_px.or(output.box_px);

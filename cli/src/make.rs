@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use vitreous_jobs::{JobType, Slot};
+use vitreous_model::outputs::Kind;
 use vitreous_model::params::Form;
 use vitreous_project::job::{ResourceOverrides, RetryPolicy};
 use vitreous_project::{InputRef, JobNumber, NewJob, Project, Request, Requester, lineage};
@@ -175,6 +176,7 @@ fn find_inputs(
             Failure::usage(format!("{} has no input `{name}`", job_type.name()))
                 .hint(format!("`vitreous params {}` shows its inputs", job_type.name()))
         })?;
+        refuse_more_than_one(job_type, slot, &refs)?;
         let found: Outcome<Vec<InputRef>> =
             refs.iter().map(|given| find_output(project, slot, given)).collect();
         inputs.insert(name, found?);
@@ -183,12 +185,28 @@ fn find_inputs(
         if inputs.contains_key(slot.name) {
             continue;
         }
-        let found = from.iter().find_map(|given| find_output(project, slot, given).ok());
-        let found = found.ok_or_else(|| missing_input(job_type, slot, from))?;
-        inputs.insert(slot.name.into(), vec![found]);
+        let offered = from.iter().filter_map(|given| find_output(project, slot, given).ok());
+        let found: Vec<InputRef> = offered.take(if slot.several { usize::MAX } else { 1 }).collect();
+        if found.is_empty() {
+            return Err(missing_input(job_type, slot, from));
+        }
+        inputs.insert(slot.name.into(), found);
     }
     fill_one(project, job_type, from, &mut inputs)?;
     Ok(inputs)
+}
+
+/// Refuses several jobs for a slot that takes one: all but the first would be left out.
+fn refuse_more_than_one(job_type: &dyn JobType, slot: &Slot, refs: &[String]) -> Outcome<()> {
+    if slot.several || refs.len() <= 1 {
+        return Ok(());
+    }
+    let (name, given) = (slot.name, refs.join(", "));
+    let failure = Failure::usage(format!("input `{name}` of {} takes one job, not {given}", job_type.name()));
+    Err(match slot.kind {
+        Kind::Particles => failure.hint("put the sets together first: combine-particles"),
+        _ => failure.hint(format!("give `--{}` once", name.replace('_', "-"))),
+    })
 }
 
 /// Refuses two of the slots of which exactly one must be filled, before anything is looked for.
@@ -249,7 +267,7 @@ fn find_output(project: &Project, slot: &Slot, given: &str) -> Outcome<InputRef>
     let parent = project.job(job)?;
     let parent_type = plan::find_type(&parent.spec().job_type)?;
     // what a finished parent really made; what its type promises otherwise
-    let offered: Vec<(String, vitreous_model::outputs::Kind)> = match parent.outputs()? {
+    let offered: Vec<(String, Kind)> = match parent.outputs()? {
         Some(made) => made.outputs.into_iter().map(|output| (output.slot, output.kind)).collect(),
         None => parent_type.outputs().iter().map(|slot| (slot.name.to_string(), slot.kind)).collect(),
     };

@@ -345,3 +345,28 @@ fn pages_and_completions_are_printed() {
     assert!(scene.ok(&["doctor"]).contains("lane local"));
     assert!(scene.ok(&["fsck"]).contains("0 findings"));
 }
+
+#[test]
+fn an_input_for_several_jobs_takes_them_all_and_others_refuse_a_second() {
+    let scene = Scene::new(AT_ONCE, "");
+    let text = "schema: 1\njobs:\n  movies: {type: import-movies, movies: ../raw/*.tif}\n  \
+                motion: {type: correct-motion, from: movies}\n  \
+                picks: {type: pick-blobs, from: motion, diameter: 150}\n  \
+                boxes: {type: extract-particles, from: picks, micrographs: motion, box_size: 64}\n  \
+                more: {type: extract-particles, from: picks, micrographs: motion, box_size: 64, invert: false}\n  \
+                both: {type: combine-particles, particles: [boxes, more]}\n  \
+                same: {type: combine-particles, from: [more, motion, boxes]}\n";
+    std::fs::write(scene.root().join("spa.yaml"), text).unwrap();
+    scene.ok(&["pipeline", "run", "spa.yaml", "--wait"]);
+    for (job, order) in [(6, [4, 5]), (7, [5, 4])] {
+        let path = scene.root().join(format!("J{job:04}-combine-particles/job.yaml"));
+        let spec = std::fs::read_to_string(path).unwrap();
+        let at = order.map(|parent| spec.find(&format!("J{parent}.particles")).unwrap_or(usize::MAX));
+        assert!(at[0] < at[1] && at[1] < usize::MAX, "{spec}");
+    }
+    let (code, _, stderr) = scene.vitreous(&["run", "ab-initio", "--particles", "J4", "--particles", "J5"]);
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stderr.contains("takes one job, not J4, J5") && stderr.contains("combine-particles"), "{stderr}");
+    let help = scene.ok(&["run", "combine-particles", "--help"]);
+    assert!(help.contains("--particles J1 --particles J2"), "{help}");
+}

@@ -8,6 +8,8 @@ mod gpus;
 mod memory;
 mod places;
 
+pub use memory::granted_mib;
+
 use crate::args::ProbeArgs;
 use crate::check_ranks;
 use crate::failure::Failure;

@@ -197,8 +197,12 @@ struct Prepared<'a> {
     chosen: Chosen,
 }
 
-/// The threads of this rank: as many as were granted, in one pool for all of this process.
-fn start_threads(args: &RunArgs, around: &Surroundings<'_>, comm: &dyn Comm) -> Result<Grant, Failure> {
+/// The threads of this rank, as many as were granted, in one pool for all of this process; and its memory, MiB.
+fn start_threads(
+    args: &RunArgs,
+    around: &Surroundings<'_>,
+    comm: &dyn Comm,
+) -> Result<(Grant, Option<u64>), Failure> {
     let local_ranks = world::ranks_on_host(comm, process::host())
         .map_err(|error| Failure::new(exit::INTERNAL, format!("{error:#}")))?;
     let grant = Limits::of_this_process(args.threads, around.variable, local_ranks).grant();
@@ -206,7 +210,9 @@ fn start_threads(args: &RunArgs, around: &Surroundings<'_>, comm: &dyn Comm) -> 
     started.map_err(|error| {
         Failure::new(exit::INTERNAL, format!("cannot start {} threads: {error}", grant.threads))
     })?;
-    Ok(grant)
+    let memory_mib =
+        crate::probe::granted_mib(around.variable).map(|mib| mib as u64 / local_ranks.max(1) as u64);
+    Ok((grant, memory_mib))
 }
 
 impl<'a> Prepared<'a> {
@@ -250,7 +256,7 @@ impl<'a> Prepared<'a> {
         speaker: &Speaker,
         claim: &Claim,
     ) -> Result<(), Failure> {
-        let grant = start_threads(args, around, comm)?;
+        let (grant, memory_mib) = start_threads(args, around, comm)?;
         if comm.rank() == 0 {
             self.announce(args, around, comm, &grant, speaker)?;
         }
@@ -265,6 +271,7 @@ impl<'a> Prepared<'a> {
         ctx.job = self.job.number().to_string();
         ctx.params = self.params.clone();
         ctx.threads = grant.threads;
+        ctx.memory_mib = memory_mib;
         ctx.slice = args.slice;
         ctx.writer = self.writer(args.slice, claim);
         ctx.host = process::host().into();
@@ -368,8 +375,12 @@ impl<'a> Prepared<'a> {
 /// Refuses a job whose required inputs are not all there, or are of another kind.
 fn check_slots(job_type: &dyn JobType, inputs: &[ResolvedInput]) -> Result<(), Failure> {
     for slot in job_type.inputs() {
-        let mut filled = inputs.iter().filter(|input| input.slot == slot.name).peekable();
-        if slot.required && filled.peek().is_none() {
+        let filled: Vec<&ResolvedInput> = inputs.iter().filter(|input| input.slot == slot.name).collect();
+        if filled.len() > 1 && !slot.several {
+            let what = format!("input `{}` takes one job, and {} are given", slot.name, filled.len());
+            return Err(Failure::new(exit::INPUT, what).hint("make the job anew with one of them"));
+        }
+        if slot.required && filled.is_empty() {
             return Err(Failure::new(
                 exit::INPUT,
                 format!("input `{}` ({}) is missing", slot.name, slot.help),

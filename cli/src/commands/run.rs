@@ -71,7 +71,8 @@ fn example(job_type: &dyn JobType) -> String {
     let mut text = format!("vitreous run {}", job_type.name());
     let first_of_several = job_type.inputs().iter().find(|slot| slot.one_of);
     for slot in job_type.inputs().iter().filter(|slot| slot.required).chain(first_of_several) {
-        text += &format!(" --{} J1", slot.name.replace('_', "-"));
+        let jobs: &[&str] = if slot.several { &["J1", "J2"] } else { &["J1"] };
+        jobs.iter().for_each(|job| text += &format!(" --{} {job}", slot.name.replace('_', "-")));
     }
     for (key, value) in job_type.example().as_object().into_iter().flatten() {
         let value = value.as_str().map_or_else(|| value.to_string(), quote::sh);

@@ -20,7 +20,7 @@ pub fn run(context: &mut Context<'_>, _: &Arguments) -> Outcome<i32> {
             .map(|slot| {
                 json!({
                     "name": slot.name, "kind": slot.kind, "required": slot.required, "one_of": slot.one_of,
-                    "help": slot.help
+                    "several": slot.several, "help": slot.help
                 })
             })
             .collect()

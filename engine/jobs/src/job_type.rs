@@ -17,6 +17,8 @@ pub struct Slot {
     pub required: bool,
     /// For an input: one of the slots that say so must be filled, and no second one.
     pub one_of: bool,
+    /// For an input: it takes any number of jobs, and is there to take several; others take one.
+    pub several: bool,
     /// One line of help.
     pub help: &'static str,
 }
@@ -24,22 +26,28 @@ pub struct Slot {
 impl Slot {
     /// A slot that must be filled.
     pub const fn required(name: &'static str, kind: Kind, help: &'static str) -> Self {
-        Self { name, kind, required: true, one_of: false, help }
+        Self { name, kind, required: true, one_of: false, several: false, help }
+    }
+
+    /// An input slot that must be filled, and takes any number of jobs.
+    pub const fn several(name: &'static str, kind: Kind, help: &'static str) -> Self {
+        Self { name, kind, required: true, one_of: false, several: true, help }
     }
 
     /// A slot that may stay empty.
     pub const fn optional(name: &'static str, kind: Kind, help: &'static str) -> Self {
-        Self { name, kind, required: false, one_of: false, help }
+        Self { name, kind, required: false, one_of: false, several: false, help }
     }
 
     /// An input slot of several of which exactly one must be filled.
     pub const fn one_of(name: &'static str, kind: Kind, help: &'static str) -> Self {
-        Self { name, kind, required: false, one_of: true, help }
+        Self { name, kind, required: false, one_of: true, several: false, help }
     }
 
     /// What a user is told of whether it must be filled.
     pub fn need(&self) -> &'static str {
         match (self.required, self.one_of) {
+            (true, _) if self.several => "required, several times",
             (true, _) => "required",
             (false, true) => "one of these",
             (false, false) => "optional",

@@ -6,10 +6,12 @@
 pub mod ab_initio;
 pub mod check_gain;
 pub mod classify_2d;
+pub mod combine_particles;
 pub mod command;
 pub mod correct_motion;
 pub mod curate_exposures;
 pub mod diagnose_orientations;
+pub mod downsample_particles;
 pub mod estimate;
 pub mod estimate_ctf;
 pub mod export_relion;
@@ -20,6 +22,7 @@ pub mod import_particles;
 pub mod import_picks;
 pub mod import_volume;
 pub mod inspect_picks;
+pub mod intersect_particles;
 pub mod job_type;
 pub mod make_mask;
 pub mod microscope;
@@ -29,9 +32,11 @@ pub mod pick_templates;
 pub mod reconstruct;
 pub mod refine_homogeneous;
 pub mod remove_duplicates;
+pub mod restack_particles;
 pub mod select_2d;
 pub mod sharpen;
 pub mod simulate;
+pub mod split_particles;
 
 pub use estimate::Estimate;
 pub use job_type::{JobType, Slot, Typed};
@@ -54,6 +59,11 @@ pub static CATALOG: &[&dyn JobType] = &[
     &remove_duplicates::JOB,
     &classify_2d::JOB,
     &select_2d::JOB,
+    &combine_particles::JOB,
+    &split_particles::JOB,
+    &intersect_particles::JOB,
+    &downsample_particles::JOB,
+    &restack_particles::JOB,
     &ab_initio::JOB,
     &refine_homogeneous::JOB,
     &reconstruct::JOB,

@@ -23,11 +23,12 @@ pub fn yaml_template(job: &dyn JobType) -> String {
     for (index, slot) in job.inputs().iter().enumerate() {
         let is_given = slot.required || first_of_several == Some(index);
         text += &format!(
-            "# {} ({})\n{}{}: J1\n",
+            "# {} ({})\n{}{}: {}\n",
             slot.help,
             slot.need(),
             if is_given { "" } else { "#" },
-            slot.name
+            slot.name,
+            if slot.several { "[J1, J2]" } else { "J1" }
         );
     }
     let (defaults, example) = (job.defaults(), job.example());

@@ -31,6 +31,9 @@ parameters! {
         pub keep_half_sets: bool = true;
         /// Seed of the split into halves and of the direction grids.
         pub seed: u64 = 1;
+        /// Keep images in memory up to this size, so that they are read from disk once more and not in every iteration; the
+        /// job asks for as much memory as they need of it. 0: none.
+        pub image_cache: f64 = 4.0, unit "GiB";
         /// The largest fraction of particles that may be unreadable before the job fails.
         pub max_bad_fraction: f64 = 0.05;
     }
@@ -48,6 +51,8 @@ impl Validate for RefineHomogeneous {
         BadParam::unless(step, "angular_step", self.angular_step, "must lie between 0.5 and 30°")?;
         BadParam::unless(self.shift_range >= 0.0, "shift_range", self.shift_range, "must not be negative")?;
         microscope::check_positive("join_halves_below", self.join_halves_below)?;
+        let cache = (0.0..=65_536.0).contains(&self.image_cache);
+        BadParam::unless(cache, "image_cache", self.image_cache, "must lie between 0 and 65,536 GiB")?;
         microscope::check_fraction("max_bad_fraction", self.max_bad_fraction)
     }
 
@@ -56,15 +61,19 @@ impl Validate for RefineHomogeneous {
     }
 }
 
-/// Four padded grids (two halves, numerator and weight in 64-bit integers) and the reference.
-fn estimate(_: &RefineHomogeneous, inputs: &InputSummary) -> Estimate {
+/// Four padded grids (two halves, numerator and weight in 64-bit integers), the reference, and the images that are kept.
+fn estimate(params: &RefineHomogeneous, inputs: &InputSummary) -> Estimate {
     let edge = u64::from(inputs.box_px.unwrap_or(256));
     let grid_mib = (2 * edge).pow(2) * (edge + 1) * 24 / (1 << 20);
     let items = inputs.items;
+    let images_mib = (items * edge * edge * 4).div_ceil(1 << 20).min((params.image_cache * 1024.0) as u64);
     Estimate::of_threads(4)
         .mem_mib(
-            1024 + 3 * grid_mib,
-            format!("1 GiB + 3 grids of {grid_mib} MiB (a box of {edge}, padded twofold)"),
+            1024 + 3 * grid_mib + images_mib,
+            format!(
+                "1 GiB + 3 grids of {grid_mib} MiB (a box of {edge}, padded twofold) + {images_mib} MiB of images that \
+                 are kept"
+            ),
         )
         .walltime_s(
             3600 + items * edge * edge / 100_000,

@@ -15,7 +15,7 @@ fn names_are_unique_kebab_case_and_found() {
 }
 
 #[test]
-fn jobs_on_movies_and_micrographs_are_done_item_by_item() {
+fn jobs_on_movies_micrographs_and_stacks_are_done_item_by_item() {
     let per_item: Vec<&str> = CATALOG.iter().filter(|job| job.is_per_item()).map(|job| job.name()).collect();
     assert_eq!(
         per_item,
@@ -27,6 +27,8 @@ fn jobs_on_movies_and_micrographs_are_done_item_by_item() {
             "pick-templates",
             "inspect-picks",
             "extract-particles",
+            "downsample-particles",
+            "restack-particles",
             "simulate"
         ]
     );
@@ -134,6 +136,18 @@ fn impossible_parameters_are_refused() {
         ("extract-particles", "min_distance", json!({"box_size": 64, "min_distance": 0.0})),
         ("extract-particles", "output_box", json!({"box_size": 64, "output_box": 128})),
         ("remove-duplicates", "min_distance", json!({})),
+        ("split-particles", "parts", json!({"parts": 17})),
+        ("split-particles", "first_size", json!({"by": "class", "first_size": 10})),
+        ("split-particles", "first_size", json!({"parts": 3, "first_size": 10})),
+        ("split-particles", "values", json!({"values": "1"})),
+        ("split-particles", "values", json!({"by": "class", "values": "a"})),
+        ("intersect-particles", "max_distance", json!({"by": "place"})),
+        ("intersect-particles", "max_distance", json!({"max_distance": 10.0})),
+        ("downsample-particles", "output_box", json!({})),
+        ("downsample-particles", "output_box", json!({"output_box": 63})),
+        ("downsample-particles", "output_box", json!({"output_box": 64, "crop_box": 32})),
+        ("downsample-particles", "pixel_size", json!({"output_box": 64, "pixel_size": 3.0})),
+        ("restack-particles", "images_per_stack", json!({"images_per_stack": 0})),
         ("refine-homogeneous", "symmetry", json!({"symmetry": "Q4"})),
         ("simulate", "box_size", json!({"model": "a", "box_size": 97})),
     ] {

@@ -29,6 +29,11 @@ pub fn observe(variable: &dyn Fn(&str) -> Option<String>) -> Value {
     })
 }
 
+/// The smallest limit of all, MiB; `None` where nothing is known.
+pub fn granted_mib(variable: &dyn Fn(&str) -> Option<String>) -> Option<f64> {
+    observe(variable)["granted_mib"].as_f64()
+}
+
 /// What Slurm says it granted on this node, MiB. Grid Engine and PBS set a ulimit or a control group, and no variable.
 fn of_variables(variable: &dyn Fn(&str) -> Option<String>) -> Vec<(String, f64)> {
     let number = |name: &str| variable(name)?.trim().parse::<f64>().ok().filter(|n| *n > 0.0);

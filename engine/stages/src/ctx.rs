@@ -45,6 +45,8 @@ pub struct Ctx<'a> {
     pub comm: &'a dyn Comm,
     /// Threads this rank may use; the rayon pool has as many.
     pub threads: usize,
+    /// Memory granted to this rank, MiB: the smallest limit of scheduler, control group and machine; `None`: not known.
+    pub memory_mib: Option<u64>,
     /// Says something to the user, from rank 0 (other ranks' events are dropped).
     pub event: &'a (dyn Fn(EventKind) + Sync),
     /// True once the job was asked to stop.
@@ -83,6 +85,7 @@ impl<'a> Ctx<'a> {
             device,
             comm,
             threads: rayon::current_num_threads(),
+            memory_mib: None,
             event,
             stop,
             slice: None,

@@ -7,26 +7,31 @@ pub mod ab_initio;
 mod check_gain;
 mod class_figures;
 mod classify_2d;
+mod combine_particles;
 mod correct_motion;
 pub mod ctx;
 mod curate_exposures;
 mod diagnose_orientations;
 mod distribution;
+mod downsample_particles;
 mod estimate_ctf;
 mod export_relion;
 pub mod exposure_files;
 pub mod extract_particles;
+mod image_stacks;
 pub mod import_micrographs;
 pub mod import_movies;
 mod import_particles;
 mod import_picks;
 pub mod import_volume;
 mod inspect_picks;
+mod intersect_particles;
 pub mod items;
 mod make_mask;
 pub mod map_figures;
 mod micrograph;
 pub mod particle_images;
+mod particle_sets;
 mod pick_blobs;
 mod pick_templates;
 mod picking;
@@ -34,10 +39,12 @@ mod ranks;
 pub mod reconstruct;
 mod refine_homogeneous;
 mod remove_duplicates;
+mod restack_particles;
 mod select_2d;
 pub mod sharpen;
 mod simulate;
 pub mod slice;
+mod split_particles;
 pub mod stage;
 mod thumbnail;
 
@@ -63,6 +70,11 @@ pub static STAGES: &[&dyn Stage] = &[
     &remove_duplicates::RemoveDuplicates,
     &classify_2d::Classify2d,
     &select_2d::Select2d,
+    &combine_particles::CombineParticles,
+    &split_particles::SplitParticles,
+    &intersect_particles::IntersectParticles,
+    &downsample_particles::DownsampleParticles,
+    &restack_particles::RestackParticles,
     &ab_initio::AbInitio,
     &refine_homogeneous::RefineHomogeneous,
     &reconstruct::Reconstruct,

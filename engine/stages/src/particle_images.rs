@@ -4,12 +4,16 @@ use crate::{Ctx, StageError};
 use ndarray::Array2;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use vitreous_formats::{FormatError, FrameSource, open_image};
 use vitreous_model::particle::ParticleSet;
 
 /// Stacks held open at once: well under the 1,024 files that many systems allow a process.
 const MOST_OPEN: usize = 256;
+
+/// Images of a block that are asked for at once: some file servers take milliseconds to answer, and a disk is not kept
+/// busier by more.
+const READERS: usize = 4;
 
 /// The image stacks of a particle set. Nothing is kept in memory but paths and some open files.
 pub struct ParticleImages {
@@ -148,5 +152,102 @@ impl ParticleImages {
             |error: FormatError| StageError::input(error.to_string(), "repair or leave out the stack"),
         )?;
         Ok(pixels)
+    }
+
+    /// The images of several particles, in order. They are read by threads of their own, which mostly wait for a disk,
+    /// and keep none of the pool's from computing.
+    ///
+    /// # Errors
+    /// As [`ParticleImages::read`]: that of the first particle that has one, of those each thread came to.
+    fn read_block(&self, indices: &[usize]) -> Result<Vec<Array2<f32>>, StageError> {
+        let share = indices.len().div_ceil(READERS).max(1);
+        let read = |some: &[usize]| some.iter().map(|&index| self.read(index)).collect::<Result<Vec<_>, _>>();
+        std::thread::scope(|scope| {
+            let readers: Vec<_> = indices.chunks(share).map(|some| scope.spawn(move || read(some))).collect();
+            let mut images = Vec::with_capacity(indices.len());
+            for reader in readers {
+                images.extend(reader.join().expect("reading an image should not panic")?);
+            }
+            Ok(images)
+        })
+    }
+
+    /// Reads the images of blocks of particles ahead of the work on them. `work` is given a function that returns the
+    /// images of the first block, then of the second …; meanwhile the block after that is read, and no other, so that two
+    /// blocks are in memory. What is not asked for is not read further.
+    ///
+    /// The function's error is that of [`ParticleImages::read`], or of more calls than there are blocks.
+    pub fn read_ahead<R>(
+        &self,
+        blocks: &[&[usize]],
+        work: impl FnOnce(&mut dyn FnMut() -> Result<Vec<Array2<f32>>, StageError>) -> R,
+    ) -> R {
+        std::thread::scope(|scope| {
+            // a reader waits with its block until it is taken
+            let (sender, receiver) = mpsc::sync_channel(0);
+            scope.spawn(move || {
+                for block in blocks {
+                    let images = self.read_block(block);
+                    let failed = images.is_err();
+                    if sender.send(images).is_err() || failed {
+                        break;
+                    }
+                }
+            });
+            let mut next = || {
+                receiver
+                    .recv()
+                    .unwrap_or_else(|_| Err(StageError::input("no more images are to be read", "")))
+            };
+            let result = work(&mut next);
+            // the reader may be waiting for somebody to take its block
+            drop(receiver);
+            result
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image_stacks::tests::{Scene, noise};
+    use vitreous_compute::comm::Solo;
+    use vitreous_compute::device::Cpu;
+
+    fn open(scene: &Scene) -> ParticleImages {
+        let ctx = Ctx::new(&scene.path().join("J9"), scene.path(), &Cpu, &Solo, &|_| {}, &|| false);
+        ParticleImages::open(&ctx, &scene.set).0
+    }
+
+    #[test]
+    fn blocks_come_in_order_and_whole() {
+        let scene = Scene::new(16);
+        let images = open(&scene);
+        let blocks: [&[usize]; 4] = [&[0, 1, 2, 3, 4, 5], &[], &[6], &[6, 0]];
+        let read = images.read_ahead(&blocks, |next| {
+            let read: Vec<Vec<Array2<f32>>> = blocks.iter().map(|_| next().unwrap()).collect();
+            assert!(next().unwrap_err().to_string().contains("no more images"));
+            read
+        });
+        for (block, read) in blocks.iter().zip(read) {
+            assert_eq!(read, block.iter().map(|&index| images.read(index).unwrap()).collect::<Vec<_>>());
+        }
+        let first = images.read_ahead(&blocks[..1], |next| next().unwrap());
+        assert_eq!(first[5].as_slice().unwrap(), noise(16, 1, 7), "image 7 of stack a");
+    }
+
+    #[test]
+    fn a_bad_image_is_named_and_work_that_ends_early_is_not_waited_for() {
+        let mut scene = Scene::new(16);
+        scene.set.particles[4].stack_index = 99;
+        let images = open(&scene);
+        let blocks: [&[usize]; 3] = [&[0, 1], &[2, 4], &[5]];
+        images.read_ahead(&blocks, |next| {
+            assert!(next().is_ok());
+            assert!(next().unwrap_err().to_string().contains("particle 4 has no image"));
+            assert!(next().is_err());
+        });
+        assert_eq!(images.read_ahead(&blocks, |next| next().unwrap().len()), 2);
+        assert_eq!(images.read_ahead(&blocks, |_| 7), 7);
     }
 }

@@ -3,6 +3,8 @@
 use crate::{Ctx, StageError};
 use std::collections::BTreeMap;
 use std::path::Path;
+use vitreous_formats::open_image;
+use vitreous_formats::samples::SampleType;
 use vitreous_formats::star::StarError;
 use vitreous_formats::star::convert::{coordinate_blocks, micrograph_blocks, particle_blocks};
 use vitreous_formats::star::writer::{self, BlockOut};
@@ -50,6 +52,7 @@ pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
         )?);
         files.extend(write_coordinates(ctx, set)?);
         report_particles(&mut report, set, exposures.is_some());
+        report.notes.extend(half_precision(ctx, set));
     }
     if let Some(set) = &exposures {
         let path = ctx.job_dir.join(MICROGRAPHS);
@@ -121,6 +124,15 @@ fn report_particles(report: &mut Report, set: &ParticleSet, with_micrographs: bo
             .notes
             .push(format!("RELION takes a file for an image stack by its ending .mrcs; {path} has another"));
     }
+}
+
+/// A remark on 16-bit floats, going by the first stack that can be opened: a set is written by one job.
+fn half_precision(ctx: &Ctx<'_>, set: &ParticleSet) -> Option<String> {
+    let first = set.particles.iter().find_map(|p| open_image(&ctx.resolve(&p.stack_path)).ok())?;
+    (first.header().sample == SampleType::Float16).then(|| {
+        "images are 16-bit floats (MRC mode 12), which RELION reads from version 4 on; restack-particles writes 32-bit ones"
+            .into()
+    })
 }
 
 fn report_micrographs(report: &mut Report, set: &ExposureSet) {

@@ -4,25 +4,36 @@
 
 use super::data::Data;
 use crate::{Ctx, StageError};
+use ndarray::Array2;
+use num_complex::Complex32;
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use vitreous_compute::comm::Comm;
 use vitreous_compute::fourier::HalfImage;
+use vitreous_jobs::refine_homogeneous::RefineHomogeneous;
 use vitreous_model::event::EventKind;
 
 /// Particles per chunk.
 pub const CHUNK: usize = 128;
 
-/// Transforms are kept in memory from one iteration to the next up to this many bytes per rank.
-const CACHE_BYTES: usize = 1 << 30;
+/// Bytes of a GiB.
+const GIB: f64 = (1u64 << 30) as f64;
+
+/// Images are kept in at most this share of the memory that was granted: the rest is for the grids.
+const SHARE_OF_MEMORY: f64 = 0.5;
+
+/// Transforms of a chunk's images.
+type Images = Arc<Vec<HalfImage>>;
 
 /// The chunks of a refinement's usable particles.
 pub struct Chunks<'a> {
     data: &'a Data,
     mine: Vec<usize>,
-    cache: Option<Mutex<HashMap<usize, Arc<Vec<HalfImage>>>>>,
+    /// How many of this rank's chunks, from the first on, are kept in memory once they were read; known when the first is.
+    kept: OnceLock<usize>,
+    cache: Mutex<HashMap<usize, Images>>,
 }
 
 impl<'a> Chunks<'a> {
@@ -30,9 +41,7 @@ impl<'a> Chunks<'a> {
     pub fn new(data: &'a Data, comm: &dyn Comm) -> Self {
         let mine: Vec<usize> =
             (comm.rank()..data.usable.len().div_ceil(CHUNK)).step_by(comm.size()).collect();
-        let n = data.geometry.n;
-        let bytes = mine.len() * CHUNK * n * (n / 2 + 1) * size_of::<num_complex::Complex32>();
-        Self { data, mine, cache: (bytes <= CACHE_BYTES).then(Mutex::default) }
+        Self { data, mine, kept: OnceLock::new(), cache: Mutex::default() }
     }
 
     /// Number of chunks of all ranks.
@@ -45,25 +54,19 @@ impl<'a> Chunks<'a> {
         chunk * CHUNK..((chunk + 1) * CHUNK).min(self.data.usable.len())
     }
 
-    /// Transforms of a chunk's images, phase origin at the centre.
-    fn read(&self, chunk: usize) -> Result<Arc<Vec<HalfImage>>, StageError> {
-        if let Some(cache) = &self.cache {
-            let known = cache.lock().expect("reading the cache should not panic").get(&chunk).cloned();
-            if let Some(known) = known {
-                return Ok(known);
-            }
+    /// Transforms of a chunk that are in memory.
+    fn known(&self, chunk: usize) -> Option<Images> {
+        self.cache.lock().expect("reading the cache should not panic").get(&chunk).cloned()
+    }
+
+    /// Transforms of a chunk's images, phase origin at the centre; kept if there is room for them.
+    fn transformed(&self, position: usize, chunk: usize, pixels: &[Array2<f32>]) -> Images {
+        let images: Images =
+            Arc::new(pixels.par_iter().map(|image| HalfImage::of_box(image.view())).collect());
+        if self.kept.get().is_some_and(|&kept| position < kept) {
+            self.cache.lock().expect("filling the cache should not panic").insert(chunk, images.clone());
         }
-        let transform = |which: usize| {
-            let pixels = self.data.images.read(self.data.usable[which])?;
-            Ok(HalfImage::of_box(pixels.view()))
-        };
-        let images = Arc::new(
-            self.range(chunk).into_par_iter().map(transform).collect::<Result<Vec<_>, StageError>>()?,
-        );
-        if let Some(cache) = &self.cache {
-            cache.lock().expect("filling the cache should not panic").insert(chunk, images.clone());
-        }
-        Ok(images)
+        images
     }
 
     /// Calls `work` with each of this rank's chunks among the first `limit`, the next one being read meanwhile.
@@ -76,22 +79,27 @@ impl<'a> Chunks<'a> {
         limit: usize,
         mut work: impl FnMut(usize, &[HalfImage]) -> Result<(), StageError> + Send,
     ) -> Result<(), StageError> {
-        let mine: Vec<usize> = self.mine.iter().copied().filter(|&chunk| chunk < limit).collect();
-        let Some(&first) = mine.first() else { return Ok(()) };
-        let total = self.range(limit.min(self.count()).max(1) - 1).end as u64;
-        let mut next = self.read(first)?;
-        for (position, &chunk) in mine.iter().enumerate() {
-            let current = next.clone();
-            let ahead = mine.get(position + 1).copied();
-            let (done, read) =
-                rayon::join(|| work(chunk, &current), || ahead.map(|chunk| self.read(chunk)).transpose());
-            done?;
-            if let Some(images) = read? {
-                next = images;
-            }
-            ctx.say(EventKind::Progress { done: self.range(chunk).end as u64, total });
+        if self.kept.get().is_none() {
+            let params: RefineHomogeneous = ctx.params()?;
+            let bytes = cache_bytes(params.image_cache, ctx.comm.size(), ctx.memory_mib);
+            // the same on all threads, whichever comes first
+            let _ = self.kept.set(bytes / chunk_bytes(self.data.geometry.n));
         }
-        Ok(())
+        let mine: Vec<usize> = self.mine.iter().copied().filter(|&chunk| chunk < limit).collect();
+        let total = self.range(limit.min(self.count()).max(1) - 1).end as u64;
+        let to_read = mine.iter().filter(|&&chunk| self.known(chunk).is_none());
+        let blocks: Vec<&[usize]> = to_read.map(|&chunk| &self.data.usable[self.range(chunk)]).collect();
+        self.data.images.read_ahead(&blocks, |next| {
+            for (position, &chunk) in mine.iter().enumerate() {
+                let images = match self.known(chunk) {
+                    Some(images) => images,
+                    None => self.transformed(position, chunk, &next()?),
+                };
+                work(chunk, &images)?;
+                ctx.say(EventKind::Progress { done: self.range(chunk).end as u64, total });
+            }
+            Ok(())
+        })
     }
 
     /// Lists of numbers, one per chunk of this rank in order, as the lists of all chunks of all ranks in order.
@@ -116,6 +124,18 @@ impl<'a> Chunks<'a> {
     }
 }
 
+/// Bytes of the transforms of a full chunk of images of `n` pixels.
+fn chunk_bytes(n: usize) -> usize {
+    CHUNK * n * (n / 2 + 1) * size_of::<Complex32>()
+}
+
+/// What one of `ranks` may keep in memory of images: its share of what is asked for, within its share of what was granted.
+fn cache_bytes(asked_gib: f64, ranks: usize, granted_mib: Option<u64>) -> usize {
+    let asked = asked_gib * GIB / ranks as f64;
+    let granted = granted_mib.map_or(f64::INFINITY, |mib| SHARE_OF_MEMORY * mib as f64 * f64::from(1 << 20));
+    asked.min(granted) as usize
+}
+
 /// The numbers of every rank, in order, for every rank.
 pub fn share(comm: &dyn Comm, mine: &[f64]) -> Vec<Vec<f64>> {
     let bytes: Vec<u8> = mine.iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -135,4 +155,19 @@ pub fn share(comm: &dyn Comm, mine: &[f64]) -> Vec<Vec<f64>> {
         rest = after;
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_kept_in_what_is_asked_for_and_half_of_what_was_granted() {
+        assert_eq!(cache_bytes(2.0, 1, None), 2 << 30);
+        assert_eq!(cache_bytes(2.0, 4, None), 1 << 29);
+        assert_eq!(cache_bytes(2.0, 1, Some(1024)), 1 << 29);
+        assert_eq!(cache_bytes(0.0, 1, Some(1024)), 0);
+        // 128 images of 256 pixels: 32 MiB and the column of the Nyquist frequency
+        assert_eq!(chunk_bytes(256), (32 << 20) + 128 * 256 * 8);
+    }
 }

@@ -1,7 +1,7 @@
 //! How many duplicates there were, and how far apart neighbours are.
 
-use super::run::Place;
 use crate::distribution::Bins;
+use crate::picking::places::Place;
 use std::collections::BTreeMap;
 use vitreous_model::report::{Axis, Figure, Report, Series};
 
