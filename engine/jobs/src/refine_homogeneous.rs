@@ -3,10 +3,32 @@
 use crate::microscope;
 use crate::{Estimate, Slot, Typed};
 use vitreous_model::outputs::Kind;
-use vitreous_model::parameters;
 use vitreous_model::params::{BadParam, Validate};
 use vitreous_model::resources::InputSummary;
 use vitreous_model::symmetry::PointGroup;
+use vitreous_model::{choices, parameters};
+
+choices! {
+    /// What references are multiplied by, and where halves are compared, when no mask is given.
+    pub enum Masking {
+        /// A mask made from the map in each iteration.
+        #[default] Auto = "auto",
+        /// The sphere of the particle's diameter.
+        Sphere = "sphere",
+        /// Nothing.
+        None = "none",
+    }
+}
+
+choices! {
+    /// Where refinement looks for poses.
+    pub enum Search {
+        /// Everywhere, as long as that moves particles.
+        #[default] Global = "global",
+        /// Only about the poses that the particles have.
+        Local = "local",
+    }
+}
 
 parameters! {
     /// Parameters of `refine-homogeneous`.
@@ -19,12 +41,18 @@ parameters! {
         pub diameter: Option<f64> = None, unit "Å";
         /// Most iterations; refinement ends earlier when resolution and poses stand still.
         pub max_iterations: u32 = 20;
+        /// Where poses are looked for.
+        pub search: Search = Search::Global;
         /// Step of the search over directions.
         pub angular_step: f64 = 7.5, unit "°";
         /// Range of the search over shifts in the first iterations.
         pub shift_range: f64 = 10.0, unit "Å";
-        /// Make a mask from the map in each iteration; false: the sphere only (a given mask always wins).
-        pub auto_mask: bool = true;
+        /// What maps are masked with when no mask is given.
+        pub masking: Masking = Masking::Auto;
+        /// Estimate the amplitude of the particles of each micrograph, or of each optics group where micrographs are not known.
+        pub amplitudes: bool = true;
+        /// Padding of the grids in Fourier space; left out, by the box: 2 up to 320 pixels, 1.5 up to 448, then 1.25.
+        pub padding: Option<f64> = None;
         /// Frequencies below this are averaged between the halves, so that they keep the same orientation.
         pub join_halves_below: f64 = 40.0, unit "Å";
         /// Use the half-sets of the input particles, if they have them.
@@ -47,6 +75,8 @@ impl Validate for RefineHomogeneous {
         let step = (0.5..=30.0).contains(&self.angular_step);
         BadParam::unless(step, "angular_step", self.angular_step, "must lie between 0.5 and 30°")?;
         BadParam::unless(self.shift_range >= 0.0, "shift_range", self.shift_range, "must not be negative")?;
+        let padding = self.padding.is_none_or(|padding| (1.0..=4.0).contains(&padding));
+        BadParam::unless(padding, "padding", self.padding.unwrap_or_default(), "must lie between 1 and 4")?;
         microscope::check_positive("join_halves_below", self.join_halves_below)?;
         microscope::check_fraction("max_bad_fraction", self.max_bad_fraction)
     }
@@ -56,16 +86,59 @@ impl Validate for RefineHomogeneous {
     }
 }
 
-/// Four padded grids (two halves, numerator and weight in 64-bit integers) and the reference.
-fn estimate(_: &RefineHomogeneous, inputs: &InputSummary) -> Estimate {
+/// Boxes up to which grids are padded so many times. Memory grows with the cube of both: with these a box of 320, 448 or
+/// 512 pixels needs 8 to 12 GiB. What a smaller padding costs in accuracy is measured in BENCHMARKS.md.
+const PADDINGS: [(usize, f64); 2] = [(320, 2.0), (448, 1.5)];
+/// Padding of larger boxes.
+const LEAST_PADDING: f64 = 1.25;
+
+impl RefineHomogeneous {
+    /// Padding of the grids of a working box of `box_px` pixels.
+    pub fn padding_of(&self, box_px: usize) -> f64 {
+        let by_box = || PADDINGS.iter().find(|(most, _)| box_px <= *most).map_or(LEAST_PADDING, |(_, p)| *p);
+        self.padding.unwrap_or_else(by_box)
+    }
+}
+
+/// Bytes per point of a padded grid: numerator and weight of both halves in 64-bit integers, both references as pairs of
+/// floats.
+const BYTES_PER_POINT: f64 = 2.0 * 24.0 + 2.0 * 8.0;
+/// Volumes of the images' box: maps of the halves, mask, sphere, starting map, what is made of them.
+const VOLUMES: f64 = 6.0;
+/// Images on their way, of 128 each: whole transforms of this chunk and the next, cropped ones, slices to insert.
+const IMAGES: f64 = 4.5 * 128.0;
+/// Transforms kept from one iteration to the next, MiB at most.
+const CACHE_MIB: f64 = 1024.0;
+/// The program, views of the search, tables, MiB.
+const BASE_MIB: f64 = 60.0;
+
+/// Peak memory, MiB, and how it comes about.
+fn memory(params: &RefineHomogeneous, edge: u64, items: u64) -> (u64, String) {
+    let mib = |bytes: f64| bytes / f64::from(1 << 20);
+    let n = edge as f64;
+    let padding = params.padding_of(edge as usize);
+    let grids = mib(BYTES_PER_POINT * 0.5 * (padding * n).powi(3));
+    let volumes = mib(VOLUMES * 4.0 * n.powi(3));
+    let image = mib(4.0 * n * (n + 2.0));
+    let all = image * items as f64;
+    let cache = if all <= CACHE_MIB { all } else { 0.0 };
+    let total = BASE_MIB + grids + volumes + IMAGES * image + cache;
+    let why = format!(
+        "grids of a box of {edge} padded {padding} times {grids:.0} MiB, volumes {volumes:.0} MiB, images {:.0} MiB, program \
+         {BASE_MIB} MiB",
+        IMAGES * image + cache
+    );
+    (total.ceil() as u64, why)
+}
+
+fn estimate(params: &RefineHomogeneous, inputs: &InputSummary) -> Estimate {
+    /// Asked for beyond what is expected.
+    const MARGIN: f64 = 1.15;
     let edge = u64::from(inputs.box_px.unwrap_or(256));
-    let grid_mib = (2 * edge).pow(2) * (edge + 1) * 24 / (1 << 20);
     let items = inputs.items;
+    let (expected, why) = memory(params, edge, items);
     Estimate::of_threads(4)
-        .mem_mib(
-            1024 + 3 * grid_mib,
-            format!("1 GiB + 3 grids of {grid_mib} MiB (a box of {edge}, padded twofold)"),
-        )
+        .mem_mib((MARGIN * expected as f64) as u64 + 256, format!("{why}; 15 % and 256 MiB to spare"))
         .walltime_s(
             3600 + items * edge * edge / 100_000,
             format!("1 h + {items} particles of {edge} x {edge} pixels at 0.1 megapixels a second"),

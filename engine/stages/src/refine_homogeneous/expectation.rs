@@ -16,12 +16,9 @@ use vitreous_compute::ops::align::{Align, AlignImage, AlignLevel, PixelPose, She
 use vitreous_compute::ops::pose_search::{
     PoseSearch, Scoring, SearchImage, Truncation, ViewScores, ViewsRequest,
 };
-use vitreous_jobs::refine_homogeneous::RefineHomogeneous;
+use vitreous_jobs::refine_homogeneous::{RefineHomogeneous, Search};
 use vitreous_model::half_set::HalfSet;
 use vitreous_model::pose::{Pose, Rotation};
-
-/// Padding of the references' transforms.
-const PADDING: f64 = 2.0;
 
 /// Candidates of the search that are refined in the first iterations …
 const FIRST_CANDIDATES: usize = 4;
@@ -33,6 +30,9 @@ const SEPARATION_STEPS: f64 = 1.6;
 
 /// A pose that turned by more than this many steps of the grid has jumped.
 const JUMP_STEPS: f64 = 0.5;
+
+/// First shell that tells amplitudes: below it the ice's gradient and the mask have their say.
+const LEAST_FIT_SHELL: usize = 3;
 
 /// Chunks from which the first reference's amplitude is found.
 const CALIBRATION_CHUNKS: usize = 4;
@@ -67,6 +67,8 @@ pub struct ChunkOutcome {
     pub particles: Vec<ParticleState>,
     /// Mean residual power by shell of the working box, summed over particles, per half and group: `[half · groups + group][shell]`.
     pub residual: Vec<Vec<f64>>,
+    /// Cross term and norm term of each particle at its pose with amplitude 1, where the reference is well known, nats.
+    pub fits: Vec<[f64; 2]>,
 }
 
 /// A map whose transform has the values of `map`'s, on another box of the same edge.
@@ -111,8 +113,9 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
         let ctf_power = mean_ctf_power(data);
         let prepare = |half: HalfSet| -> Result<Reference<D>, StageError> {
             let map = on_working_box(&(&state.maps[half.index()] * &state.mask), radii.box_px);
-            let slicer =
-                device.slicer(map.view(), PADDING, 0.5 * radii.box_px as f64).map_err(device_error)?;
+            let slicer = device
+                .slicer(map.view(), params.padding_of(radii.box_px), 0.5 * radii.box_px as f64)
+                .map_err(device_error)?;
             let views = match scoring {
                 None => None,
                 Some(scoring) => {
@@ -146,9 +149,9 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
         self.data.geometry.pixel_in(self.radii.box_px)
     }
 
-    /// Whether this is the first iteration, so that last poses mean nothing.
+    /// Whether nothing is known of poses yet.
     fn is_first(&self) -> bool {
-        self.state.iteration == 0
+        self.state.iteration == 0 && self.params.search == Search::Global
     }
 
     fn noise_index(&self, which: usize) -> usize {
@@ -161,7 +164,7 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
             ctf: self.data.ctf(which),
             pixel_size_a: self.pixel_a(),
             noise: &self.state.noise[self.noise_index(which)],
-            amplitude: 1.0,
+            amplitude: self.state.amplitudes[self.data.amplitude_index(which)],
         }
     }
 
@@ -211,29 +214,43 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
         let shells = self.radii.box_px / 2 + 1;
         let mut particles = vec![ParticleState::unknown(); range.len()];
         let mut residual = vec![vec![0.0; shells]; self.state.noise.len()];
-        let working: Vec<HalfImage> =
-            images.par_iter().map(|image| cropped(image, self.radii.box_px)).collect();
+        let mut fits = vec![[0.0; 2]; range.len()];
         for half in HalfSet::BOTH {
             let which: Vec<usize> = range.clone().filter(|&which| self.data.halves[which] == half).collect();
-            let images: Vec<HalfImage> =
-                which.iter().map(|&which| working[which - range.start].clone()).collect();
+            let images: Vec<HalfImage> = which
+                .par_iter()
+                .map(|&which| cropped(&images[which - range.start], self.radii.box_px))
+                .collect();
             let found = self.of_half(half, &which, &images);
-            for ((&which, particle), power) in which.iter().zip(found.0).zip(found.1) {
+            for ((&which, particle), found) in which.iter().zip(found.0).zip(&found.1) {
                 particles[which - range.start] = particle;
+                fits[which - range.start] = self.fit(which, found);
                 let sums = &mut residual[self.noise_index(which)];
-                sums.iter_mut().zip(power).for_each(|(sum, value)| *sum += value);
+                let power = found.residual.iter().zip(&found.points);
+                sums.iter_mut().zip(power).for_each(|(sum, (value, points))| *sum += value / points.max(1.0));
             }
         }
-        ChunkOutcome { particles, residual }
+        ChunkOutcome { particles, residual, fits }
     }
 
-    /// New poses of particles of one half, and their residual power by shell.
+    /// Cross and norm term from sums by shell.
+    fn fit(&self, which: usize, sums: &ShellSums) -> [f64; 2] {
+        let noise = &self.state.noise[self.noise_index(which)];
+        let last = self.state.well_resolved.max(LEAST_FIT_SHELL as f64 + 1.0) as usize;
+        let over = |list: &[f64]| -> f64 {
+            let shells = LEAST_FIT_SHELL..(last + 1).min(list.len());
+            shells.map(|shell| list[shell] / spectrum_at(noise, shell as f64)).sum()
+        };
+        [over(&sums.cross), over(&sums.model)]
+    }
+
+    /// New poses of particles of one half, and what images and models have in common at them.
     fn of_half(
         &self,
         half: HalfSet,
         which: &[usize],
         images: &[HalfImage],
-    ) -> (Vec<ParticleState>, Vec<Vec<f64>>) {
+    ) -> (Vec<ParticleState>, Vec<ShellSums>) {
         let slicer = &self.references[half.index()].slicer;
         let count = if self.state.iteration < 2 { FIRST_CANDIDATES } else { LATER_CANDIDATES };
         let starts = self.starts(half, which, images, count);
@@ -280,11 +297,7 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
             .collect();
         let requests: Vec<AlignImage<'_>> =
             finals.iter().enumerate().map(|(index, pose)| image(index, pose.as_slice())).collect();
-        let sums = self.device.shell_sums(slicer, self.radii.full, &requests);
-        let mean_power = |sums: ShellSums| {
-            sums.residual.iter().zip(&sums.points).map(|(sum, points)| sum / points.max(1.0)).collect()
-        };
-        (particles, sums.into_iter().map(mean_power).collect())
+        (particles, self.device.shell_sums(slicer, self.radii.full, &requests))
     }
 
     /// The amplitude of the images relative to the references: cross terms over norms at the best poses of a search

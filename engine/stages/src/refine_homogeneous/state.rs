@@ -83,6 +83,8 @@ pub struct State {
     pub particles: Vec<ParticleState>,
     /// Noise variance s2 by shell of the box, per half and optics group: `[half · groups + group]`.
     pub noise: Vec<Vec<f64>>,
+    /// Amplitude of the particles relative to the reference, per half and group: `[half · groups + group]`.
+    pub amplitudes: Vec<f64>,
     /// Regularised maps of the halves, not masked. Their transforms have the values of the images' whatever their box.
     pub maps: [Array3<f32>; 2],
     /// Mask on the same box.
