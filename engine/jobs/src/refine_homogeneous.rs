@@ -51,7 +51,9 @@ parameters! {
         pub masking: Masking = Masking::Auto;
         /// Estimate the amplitude of the particles of each micrograph, or of each optics group where micrographs are not known.
         pub amplitudes: bool = true;
-        /// Padding of the grids in Fourier space; left out, by the box: 2 up to 320 pixels, 1.5 up to 448, then 1.25.
+        /// Most poses with which a particle enters the map, each by its share of the evidence.
+        pub modes: u32 = 2;
+        /// Padding of the grids in Fourier space; left out, by the box: 1.5 up to 448 pixels, then 1.25.
         pub padding: Option<f64> = None;
         /// Frequencies below this are averaged between the halves, so that they keep the same orientation.
         pub join_halves_below: f64 = 40.0, unit "Å";
@@ -75,6 +77,7 @@ impl Validate for RefineHomogeneous {
         let step = (0.5..=30.0).contains(&self.angular_step);
         BadParam::unless(step, "angular_step", self.angular_step, "must lie between 0.5 and 30°")?;
         BadParam::unless(self.shift_range >= 0.0, "shift_range", self.shift_range, "must not be negative")?;
+        BadParam::unless((1..=2).contains(&self.modes), "modes", self.modes, "must be 1 or 2")?;
         let padding = self.padding.is_none_or(|padding| (1.0..=4.0).contains(&padding));
         BadParam::unless(padding, "padding", self.padding.unwrap_or_default(), "must lie between 1 and 4")?;
         microscope::check_positive("join_halves_below", self.join_halves_below)?;
@@ -86,17 +89,19 @@ impl Validate for RefineHomogeneous {
     }
 }
 
-/// Boxes up to which grids are padded so many times. Memory grows with the cube of both: with these a box of 320, 448 or
-/// 512 pixels needs 8 to 12 GiB. What a smaller padding costs in accuracy is measured in BENCHMARKS.md.
-const PADDINGS: [(usize, f64); 2] = [(320, 2.0), (448, 1.5)];
-/// Padding of larger boxes.
-const LEAST_PADDING: f64 = 1.25;
+/// Padding of boxes up to [`LARGE_BOX`]. Twice is usual; one and a half gave the same maps and poses in a third of the
+/// time at a signal-to-noise ratio of 0.05 (BENCHMARKS.md), since the noise of images is far above the interpolation's error.
+const PADDING: f64 = 1.5;
+/// Padding of larger boxes: memory grows with the cube of box and padding, and a box of 512 has to stay under 16 GiB.
+const PADDING_OF_LARGE: f64 = 1.25;
+/// The largest box, pixels, that is padded by [`PADDING`].
+const LARGE_BOX: usize = 448;
 
 impl RefineHomogeneous {
     /// Padding of the grids of a working box of `box_px` pixels.
     pub fn padding_of(&self, box_px: usize) -> f64 {
-        let by_box = || PADDINGS.iter().find(|(most, _)| box_px <= *most).map_or(LEAST_PADDING, |(_, p)| *p);
-        self.padding.unwrap_or_else(by_box)
+        let by_box = if box_px <= LARGE_BOX { PADDING } else { PADDING_OF_LARGE };
+        self.padding.unwrap_or(by_box)
     }
 }
 

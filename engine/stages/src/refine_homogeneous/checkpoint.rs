@@ -166,6 +166,8 @@ mod unit {
                         rotation: Rotation::from_rotation_vector([0.1, 0.7, -0.3]),
                         shift_a: [1.0 / 7.0, -0.1],
                     },
+                    other: Pose { rotation: Rotation::IDENTITY, shift_a: [0.3, 1.0 / 9.0] },
+                    other_share: 0.23,
                     log_likelihood: 12.345,
                     change_deg: 0.2,
                     jumped: true,

@@ -12,7 +12,9 @@ use rayon::prelude::*;
 use vitreous_compute::directions::{Directions, symmetric_angle_rad};
 use vitreous_compute::fourier::{HalfImage, HalfVolume};
 use vitreous_compute::likelihood::{ImageModel, LatticeCtf, spectrum_at};
-use vitreous_compute::ops::align::{Align, AlignImage, AlignLevel, PixelPose, ShellSums, ShiftPrior};
+use vitreous_compute::ops::align::{
+    Align, AlignImage, AlignLevel, Alignment, PixelPose, ShellSums, ShiftPrior,
+};
 use vitreous_compute::ops::pose_search::{
     PoseSearch, Scoring, SearchImage, Truncation, ViewScores, ViewsRequest,
 };
@@ -30,6 +32,9 @@ const SEPARATION_STEPS: f64 = 1.6;
 
 /// A pose that turned by more than this many steps of the grid has jumped.
 const JUMP_STEPS: f64 = 0.5;
+
+/// A second pose with less of the evidence than this is left out: it would cost an insertion and change nothing.
+const LEAST_SHARE: f64 = 0.05;
 
 /// First shell that tells amplitudes: below it the ice's gradient and the mask have their say.
 const LEAST_FIT_SHELL: usize = 3;
@@ -233,6 +238,36 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
         ChunkOutcome { particles, residual, fits }
     }
 
+    /// What is known of a particle whose best pose is `best`, with the next best one.
+    fn refined(
+        &self,
+        which: usize,
+        best: &Alignment,
+        next: Option<&Alignment>,
+        operators: &[Rotation],
+    ) -> ParticleState {
+        let pose = |found: &Alignment| Pose {
+            rotation: found.pose.rotation,
+            shift_a: found.pose.shift_px.map(|px| px * self.pixel_a()),
+        };
+        let before = self.state.particles[which].pose.rotation;
+        let change_deg = if self.is_first() {
+            f64::NAN
+        } else {
+            symmetric_angle_rad(operators, best.pose.rotation, before).to_degrees()
+        };
+        let share = |next: &Alignment| 1.0 / (1.0 + (best.evidence() - next.evidence()).exp());
+        let next = next.filter(|next| self.params.modes > 1 && share(next) > LEAST_SHARE);
+        ParticleState {
+            pose: pose(best),
+            other: next.map_or_else(Pose::default, pose),
+            other_share: next.map_or(0.0, share),
+            log_likelihood: best.log_likelihood,
+            change_deg,
+            jumped: change_deg > JUMP_STEPS * self.params.angular_step,
+        }
+    }
+
     /// Cross and norm term from sums by shell.
     fn fit(&self, which: usize, sums: &ShellSums) -> [f64; 2] {
         let noise = &self.state.noise[self.noise_index(which)];
@@ -263,7 +298,7 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
         let requests: Vec<AlignImage<'_>> =
             starts.iter().enumerate().map(|(index, starts)| image(index, starts.as_slice())).collect();
         let levels =
-            [AlignLevel { rmax: self.radii.coarse, keep: 2 }, AlignLevel { rmax: self.radii.full, keep: 1 }];
+            [AlignLevel { rmax: self.radii.coarse, keep: 2 }, AlignLevel { rmax: self.radii.full, keep: 2 }];
         let aligned = self.device.align(slicer, &levels, &requests);
         let operators = self.params.symmetry.rotations();
         let particles: Vec<ParticleState> = aligned
@@ -271,23 +306,7 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
             .zip(which)
             .map(|(found, &which)| match found.first() {
                 None => self.state.particles[which],
-                Some(best) => {
-                    let before = self.state.particles[which].pose.rotation;
-                    let change_deg = if self.is_first() {
-                        f64::NAN
-                    } else {
-                        symmetric_angle_rad(&operators, best.pose.rotation, before).to_degrees()
-                    };
-                    ParticleState {
-                        pose: Pose {
-                            rotation: best.pose.rotation,
-                            shift_a: best.pose.shift_px.map(|px| px * self.pixel_a()),
-                        },
-                        log_likelihood: best.log_likelihood,
-                        change_deg,
-                        jumped: change_deg > JUMP_STEPS * self.params.angular_step,
-                    }
-                }
+                Some(best) => self.refined(which, best, found.get(1), &operators),
             })
             .collect();
         let finals: Vec<[PixelPose; 1]> = aligned

@@ -20,7 +20,7 @@ use vitreous_compute::reconstruct::tau2_from_fsc;
 use vitreous_jobs::refine_homogeneous::{Masking, RefineHomogeneous};
 use vitreous_model::conventions::signed_frequency;
 use vitreous_model::half_set::HalfSet;
-use vitreous_model::pose::Rotation;
+use vitreous_model::pose::{Pose, Rotation};
 
 /// Largest coefficient of an image that the fixed-point sums allow for, in standard deviations of its noise.
 const LARGEST_COEFFICIENT_SD: f64 = 3000.0;
@@ -99,18 +99,22 @@ impl<'a, D: Insert> Accumulation<'a, D> {
     ) -> Result<(), StageError> {
         let slices = self.slices;
         for half in HalfSet::BOTH {
-            let which: Vec<usize> =
-                range.clone().filter(|&which| slices.data.halves[which] == half).collect();
-            let shape = (which.len(), slices.box_px, slices.box_px / 2 + 1);
+            let modes: Vec<(usize, Pose, f32)> = range
+                .clone()
+                .filter(|&which| slices.data.halves[which] == half)
+                .flat_map(|which| {
+                    particles[which - range.start].modes().map(move |(pose, share)| (which, pose, share))
+                })
+                .collect();
+            let shape = (modes.len(), slices.box_px, slices.box_px / 2 + 1);
             let mut numerator = Array3::<Complex32>::zeros(shape);
             let mut weight = Array3::<f32>::zeros(shape);
             let slots = numerator.outer_iter_mut().into_par_iter().zip(weight.outer_iter_mut());
-            slots.zip(&which).for_each(|((mut numerator, mut weight), &which)| {
-                let place = which - range.start;
-                slices.prepare(which, &images[place], &particles[place], &mut numerator, &mut weight);
+            slots.zip(&modes).for_each(|((mut numerator, mut weight), (which, pose, share))| {
+                let image = &images[which - range.start];
+                slices.prepare(*which, image, (pose, *share), &mut numerator, &mut weight);
             });
-            let rotations: Vec<Rotation> =
-                which.iter().map(|&which| particles[which - range.start].pose.rotation).collect();
+            let rotations: Vec<Rotation> = modes.iter().map(|(_, pose, _)| pose.rotation).collect();
             let batch = SliceBatch {
                 numerator: numerator.view(),
                 weight: weight.view(),
@@ -138,12 +142,12 @@ impl<'a, D: Insert> Accumulation<'a, D> {
 }
 
 impl Slices<'_> {
-    /// `X_t c / s2` and `c² / s2` of one particle, c being the CTF times the amplitude.
+    /// `X_t c / s2` and `c² / s2` of one particle at a pose, each times the pose's share, c being the CTF times the amplitude.
     fn prepare(
         &self,
         which: usize,
         image: &HalfImage,
-        particle: &ParticleState,
+        (pose, share): (&Pose, f32),
         numerator: &mut ndarray::ArrayViewMut2<'_, Complex32>,
         weight: &mut ndarray::ArrayViewMut2<'_, f32>,
     ) {
@@ -154,7 +158,7 @@ impl Slices<'_> {
         let ctf = LatticeCtf::new(self.data.ctf(which), n, pixel_a);
         let amplitude = self.amplitudes[self.data.amplitude_index(which)] as f32;
         let mut image = cropped(image, n);
-        let [tx, ty] = particle.pose.shift_a.map(|a| a / pixel_a);
+        let [tx, ty] = pose.shift_a.map(|a| a / pixel_a);
         image.shift(-tx, -ty);
         let limit = 0.5 * n as f64;
         for (y, ((source, mut numerator), mut weight)) in
@@ -168,7 +172,7 @@ impl Slices<'_> {
                     continue;
                 }
                 let c = amplitude * ctf.value(qx, qy);
-                let over = (1.0 / spectrum_at(noise, r).max(f64::from(f32::MIN_POSITIVE))) as f32;
+                let over = share * (1.0 / spectrum_at(noise, r).max(f64::from(f32::MIN_POSITIVE))) as f32;
                 numerator[x] = value * (c * over);
                 weight[x] = c * c * over;
             }

@@ -267,7 +267,7 @@ fn a_local_search_starts_from_the_poses_given_and_finds_the_same() {
         let turned = truth.rotation * Rotation::from_rotation_vector([0.05, -0.04, 0.05]);
         particle.pose = Some(Pose { rotation: turned, shift_a: truth.shift_a.map(|a| a + 2.0) });
     }
-    set.particles[3].pose = None;
+    set.particles[PARTICLES - 1].pose = None;
     particles::write(&path, &set).unwrap();
     let mut params = project.params();
     params["search"] = json!("local");
