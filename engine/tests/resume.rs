@@ -70,6 +70,52 @@ fn a_refinement() {
     assert_survives_kills(&scratch, "refine-homogeneous", &inputs, params);
 }
 
+/// Waits until an attempt has come to one of `phases`, or has ended.
+fn until_phase(job: &JobDir, attempt: u32, child: &mut std::process::Child, phases: &[&str]) {
+    let path = job.attempt(attempt).events_path();
+    let said =
+        |event: &EventKind| matches!(event, EventKind::Phase { name, .. } if phases.contains(&name.as_str()));
+    while child.try_wait().expect("should be ours").is_none() {
+        if path.exists() && events(job).iter().any(said) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_refinement_killed_in_each_of_its_phases() {
+    let scratch = Scratch::new();
+    harness::small_particles(&scratch, 120);
+    let inputs = [("particles", "J1.particles"), ("volume", "J1.volume")];
+    let params = json!({"initial_lowpass": 25.0, "diameter": 100.0, "max_iterations": 3});
+    let twin = scratch.twin();
+    let whole = twin.done("refine-homogeneous", &inputs, params.clone());
+    let killed = scratch.job("refine-homogeneous", &inputs, params);
+    let phases = [
+        "reading images",
+        "scale of the starting map",
+        "iteration 1",
+        "iteration 2",
+        "iteration 3",
+        "final maps",
+    ];
+    for (index, attempt) in (0..phases.len()).zip(1..) {
+        let mut child = engine(&killed, &["--attempt", &attempt.to_string()]).spawn().expect("should start");
+        until_phase(&killed, attempt, &mut child, &phases[index..]);
+        child.kill().expect("should be ours to kill");
+        // on a busy machine the signal may come after the end
+        if finish(child).code.is_none() {
+            assert!(killed.outputs().expect("should read").is_none(), "{}: it offers nothing", phases[index]);
+        }
+    }
+    run(&killed, &["--attempt", &(phases.len() + 1).to_string()]).succeeded(&killed);
+    let goes_on =
+        |event: &EventKind| matches!(event, EventKind::Message { text } if text.contains("going on after"));
+    assert!(events(&killed).iter().any(goes_on), "the last attempt starts from a checkpoint");
+    assert_same_results(&whole, &killed);
+}
+
 #[test]
 fn a_warning_signal_ends_with_the_requeue_code_and_the_next_attempt_goes_on() {
     let scratch = Scratch::new();

@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn every_axis_has_a_direction_within_a_step() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        for name in ["C1", "C4", "D2", "D7", "T", "O", "I"] {
+        for name in ["C1", "C4", "D2", "D7", "T", "O", "I1", "I2"] {
             for seed in 0..3 {
                 let orientation = Rotation::from_rotation_vector([0.3 * f64::from(seed), 0.2, -0.5]);
                 let directions = Directions::new(7.5, name.parse().unwrap(), orientation);
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn weights_sum_to_the_cell_area() {
-        for name in ["C1", "C3", "D2", "O", "I"] {
+        for name in ["C1", "C3", "D2", "O", "I1", "I2"] {
             let group: PointGroup = name.parse().unwrap();
             let directions = Directions::new(2.0, group, Rotation::from_rotation_vector([0.1, 0.7, 0.2]));
             let covered = directions.list.iter().map(|d| d.weight).sum::<f64>() * 2.0 * group.order() as f64;

@@ -65,7 +65,7 @@ pub fn band_end(rmax: f64) -> usize {
 /// An empty spectrum is 1 everywhere.
 pub fn spectrum_at(shells: &[f64], r: f64) -> f64 {
     let Some(&last) = shells.last() else { return 1.0 };
-    let low = r.floor().max(0.0) as usize;
+    let low = r.max(0.0) as usize;
     if low + 1 >= shells.len() {
         return last;
     }
@@ -132,7 +132,9 @@ impl LatticeCtf {
 /// `sin(2π x)` to 1e-6: reduced to a quarter turn in f64, then an odd polynomial (its Taylor series to x⁹).
 #[inline(always)]
 fn sin_of_turns(x: f64) -> f32 {
-    let fraction = x - x.round();
+    /// Adding and taking away 1.5·2⁵² rounds to a whole number, without a call.
+    const ROUNDER: f64 = 6_755_399_441_055_744.0;
+    let fraction = x - ((x + ROUNDER) - ROUNDER);
     // sin(π - a) = sin(a) folds [-1/2, 1/2] onto [-1/4, 1/4]
     let folded = if fraction.abs() > 0.25 { fraction.signum() * 0.5 - fraction } else { fraction };
     let a = (folded * std::f64::consts::TAU) as f32;

@@ -39,7 +39,7 @@ pub enum SharpenError {
 
 /// Fits the B-factor of a map from `low_a` to `high_a` Å (Rosenthal & Henderson 2003, J. Mol. Biol. 333:721). The
 /// amplitude of a shell is its root-mean-square times `sqrt(2 FSC / (1 + FSC))`, so that noise does not flatten the
-/// line; `fsc` by shell.
+/// line; `fsc` by shell. Shells weigh in the line by how well their amplitude is known ([`confidence`]).
 ///
 /// # Errors
 /// Fewer than three shells with signal in the range.
@@ -51,25 +51,36 @@ pub fn guinier_fit(
     high_a: f64,
 ) -> Result<Guinier, SharpenError> {
     let power = shell_power_volume(map);
-    let points: Vec<(f64, f64, bool)> = (1..power.len())
+    let (points, weights): (Vec<(f64, f64, bool)>, Vec<f64>) = (1..power.len())
         .filter_map(|shell| {
             let u = frequency_per_a(shell as f64, map.n(), pixel_size_a);
             let amplitude =
                 power[shell].sqrt() * correlation_with_truth(fsc.get(shell).copied().unwrap_or(0.0));
-            (amplitude > 0.0).then(|| (u * u, amplitude.ln(), u >= 1.0 / low_a && u <= 1.0 / high_a))
+            let is_used = u >= 1.0 / low_a && u <= 1.0 / high_a;
+            let weight = if is_used { confidence(shell, fsc[shell]) } else { 0.0 };
+            (amplitude > 0.0).then(|| ((u * u, amplitude.ln(), is_used), weight))
         })
-        .collect();
-    let used: Vec<(f64, f64)> = points.iter().filter(|p| p.2).map(|p| (p.0, p.1)).collect();
-    if used.len() < 3 {
-        return Err(SharpenError::TooFewShells { shells: used.len(), low_a, high_a });
+        .unzip();
+    let shells = points.iter().filter(|p| p.2).count();
+    if shells < 3 {
+        return Err(SharpenError::TooFewShells { shells, low_a, high_a });
     }
-    let count = used.len() as f64;
-    let (mean_x, mean_y) = used.iter().fold((0.0, 0.0), |(x, y), p| (x + p.0 / count, y + p.1 / count));
-    let (xy, xx) = used
-        .iter()
-        .fold((0.0, 0.0), |(xy, xx), p| (xy + (p.0 - mean_x) * (p.1 - mean_y), xx + (p.0 - mean_x).powi(2)));
-    let slope = xy / xx;
+    let total: f64 = weights.iter().sum();
+    let mean = |of: &dyn Fn(&(f64, f64, bool)) -> f64| {
+        points.iter().zip(&weights).map(|(p, weight)| weight * of(p)).sum::<f64>() / total
+    };
+    let (mean_x, mean_y) = (mean(&|p| p.0), mean(&|p| p.1));
+    let slope = mean(&|p| (p.0 - mean_x) * (p.1 - mean_y)) / mean(&|p| (p.0 - mean_x).powi(2));
     Ok(Guinier { b_factor_a2: 4.0 * slope, intercept: mean_y - slope * mean_x, points })
+}
+
+/// How well the logarithm of a shell's amplitude is known, relative to other shells: one over its variance. Of `n`
+/// coefficients (in proportion to the shell's area) the mean power scatters by `1/n`, the FSC by `(1 - FSC²)² / n`, and
+/// the logarithm of `2 FSC / (1 + FSC)` by that over `FSC² (1 + FSC)²`.
+fn confidence(shell: usize, fsc: f64) -> f64 {
+    let area = (shell as f64).powi(2);
+    let unsure = (1.0 - fsc) / fsc.max(1e-3);
+    area / (1.0 + unsure * unsure)
 }
 
 /// What sharpening does to a map.

@@ -3,10 +3,32 @@
 use crate::microscope;
 use crate::{Estimate, Slot, Typed};
 use vitreous_model::outputs::Kind;
-use vitreous_model::parameters;
 use vitreous_model::params::{BadParam, Validate};
 use vitreous_model::resources::InputSummary;
 use vitreous_model::symmetry::PointGroup;
+use vitreous_model::{choices, parameters};
+
+choices! {
+    /// What references are multiplied by, and where halves are compared, when no mask is given.
+    pub enum Masking {
+        /// A mask made from the map in each iteration.
+        #[default] Auto = "auto",
+        /// The sphere of the particle's diameter.
+        Sphere = "sphere",
+        /// Nothing.
+        None = "none",
+    }
+}
+
+choices! {
+    /// Where refinement looks for poses.
+    pub enum Search {
+        /// Everywhere, as long as that moves particles.
+        #[default] Global = "global",
+        /// Only about the poses that the particles have.
+        Local = "local",
+    }
+}
 
 parameters! {
     /// Parameters of `refine-homogeneous`.
@@ -19,12 +41,20 @@ parameters! {
         pub diameter: Option<f64> = None, unit "Å";
         /// Most iterations; refinement ends earlier when resolution and poses stand still.
         pub max_iterations: u32 = 20;
+        /// Where poses are looked for.
+        pub search: Search = Search::Global;
         /// Step of the search over directions.
         pub angular_step: f64 = 7.5, unit "°";
         /// Range of the search over shifts in the first iterations.
         pub shift_range: f64 = 10.0, unit "Å";
-        /// Make a mask from the map in each iteration; false: the sphere only (a given mask always wins).
-        pub auto_mask: bool = true;
+        /// What maps are masked with when no mask is given.
+        pub masking: Masking = Masking::Auto;
+        /// Estimate the amplitude of the particles of each micrograph, or of each optics group where micrographs are not known.
+        pub amplitudes: bool = true;
+        /// Most poses with which a particle enters the map, each by its share of the evidence.
+        pub modes: u32 = 2;
+        /// Padding of the grids in Fourier space; left out, by the box: 1.5 up to 448 pixels, then 1.25.
+        pub padding: Option<f64> = None;
         /// Frequencies below this are averaged between the halves, so that they keep the same orientation.
         pub join_halves_below: f64 = 40.0, unit "Å";
         /// Use the half-sets of the input particles, if they have them.
@@ -50,6 +80,9 @@ impl Validate for RefineHomogeneous {
         let step = (0.5..=30.0).contains(&self.angular_step);
         BadParam::unless(step, "angular_step", self.angular_step, "must lie between 0.5 and 30°")?;
         BadParam::unless(self.shift_range >= 0.0, "shift_range", self.shift_range, "must not be negative")?;
+        BadParam::unless((1..=2).contains(&self.modes), "modes", self.modes, "must be 1 or 2")?;
+        let padding = self.padding.is_none_or(|padding| (1.0..=4.0).contains(&padding));
+        BadParam::unless(padding, "padding", self.padding.unwrap_or_default(), "must lie between 1 and 4")?;
         microscope::check_positive("join_halves_below", self.join_halves_below)?;
         let cache = (0.0..=65_536.0).contains(&self.image_cache);
         BadParam::unless(cache, "image_cache", self.image_cache, "must lie between 0 and 65,536 GiB")?;
@@ -61,20 +94,59 @@ impl Validate for RefineHomogeneous {
     }
 }
 
-/// Four padded grids (two halves, numerator and weight in 64-bit integers), the reference, and the images that are kept.
+/// Padding of boxes up to [`LARGE_BOX`]. Twice is usual; one and a half gave the same maps and poses in a third of the
+/// time at a signal-to-noise ratio of 0.05 (BENCHMARKS.md), since the noise of images is far above the interpolation's error.
+const PADDING: f64 = 1.5;
+/// Padding of larger boxes: memory grows with the cube of box and padding, and a box of 512 has to stay under 16 GiB.
+const PADDING_OF_LARGE: f64 = 1.25;
+/// The largest box, pixels, that is padded by [`PADDING`].
+const LARGE_BOX: usize = 448;
+
+impl RefineHomogeneous {
+    /// Padding of the grids of a working box of `box_px` pixels.
+    pub fn padding_of(&self, box_px: usize) -> f64 {
+        let by_box = if box_px <= LARGE_BOX { PADDING } else { PADDING_OF_LARGE };
+        self.padding.unwrap_or(by_box)
+    }
+}
+
+/// Bytes per point of a padded grid: numerator and weight of both halves in 64-bit integers, both references as pairs of
+/// floats.
+const BYTES_PER_POINT: f64 = 2.0 * 24.0 + 2.0 * 8.0;
+/// Volumes of the images' box: maps of the halves, mask, sphere, starting map, what is made of them.
+const VOLUMES: f64 = 6.0;
+/// Images on their way, of 128 each: whole transforms of this chunk and the next, cropped ones, slices to insert.
+const IMAGES: f64 = 4.5 * 128.0;
+/// The program, views of the search, tables, MiB.
+const BASE_MIB: f64 = 60.0;
+
+/// Peak memory, MiB, and how it comes about.
+fn memory(params: &RefineHomogeneous, edge: u64, items: u64) -> (u64, String) {
+    let mib = |bytes: f64| bytes / f64::from(1 << 20);
+    let n = edge as f64;
+    let padding = params.padding_of(edge as usize);
+    let grids = mib(BYTES_PER_POINT * 0.5 * (padding * n).powi(3));
+    let volumes = mib(VOLUMES * 4.0 * n.powi(3));
+    let image = mib(4.0 * n * (n + 2.0));
+    let all = image * items as f64;
+    let cache = all.min(1024.0 * params.image_cache);
+    let total = BASE_MIB + grids + volumes + IMAGES * image + cache;
+    let why = format!(
+        "grids of a box of {edge} padded {padding} times {grids:.0} MiB, volumes {volumes:.0} MiB, images {:.0} MiB, program \
+         {BASE_MIB} MiB",
+        IMAGES * image + cache
+    );
+    (total.ceil() as u64, why)
+}
+
 fn estimate(params: &RefineHomogeneous, inputs: &InputSummary) -> Estimate {
+    /// Asked for beyond what is expected.
+    const MARGIN: f64 = 1.15;
     let edge = u64::from(inputs.box_px.unwrap_or(256));
-    let grid_mib = (2 * edge).pow(2) * (edge + 1) * 24 / (1 << 20);
     let items = inputs.items;
-    let images_mib = (items * edge * edge * 4).div_ceil(1 << 20).min((params.image_cache * 1024.0) as u64);
+    let (expected, why) = memory(params, edge, items);
     Estimate::of_threads(4)
-        .mem_mib(
-            1024 + 3 * grid_mib + images_mib,
-            format!(
-                "1 GiB + 3 grids of {grid_mib} MiB (a box of {edge}, padded twofold) + {images_mib} MiB of images that \
-                 are kept"
-            ),
-        )
+        .mem_mib((MARGIN * expected as f64) as u64 + 256, format!("{why}; 15 % and 256 MiB to spare"))
         .walltime_s(
             3600 + items * edge * edge / 100_000,
             format!("1 h + {items} particles of {edge} x {edge} pixels at 0.1 megapixels a second"),

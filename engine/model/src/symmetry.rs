@@ -2,7 +2,8 @@
 //!
 //! Settings (those of RELION and of the 3DEM convention): Cn along z; Dn with a 2-fold along x; T and O have
 //! their 2-folds (T) or 4-folds (O) along x, y and z and 3-folds along the cube's diagonals (RELION's T has a 3-fold
-//! along z instead); I has 2-folds along x, y and z and 5-folds at (0, ±1, ±φ) and cyclic, φ the golden ratio.
+//! along z instead); I1 and I2 have 2-folds along x, y and z and 5-folds at (0, ±1, ±φ) and cyclic (I1) or at (±1, 0, ±φ)
+//! and cyclic (I2), φ the golden ratio; each is the other turned by 90° about z. `I` is I2, as in RELION.
 
 use crate::pose::Rotation;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -20,8 +21,10 @@ pub enum PointGroup {
     Tetrahedral,
     /// O, of order 24.
     Octahedral,
-    /// I, of order 60.
+    /// I in the setting I1, of order 60.
     Icosahedral,
+    /// I in the setting I2, RELION's `I`.
+    IcosahedralTurned,
 }
 
 impl Default for PointGroup {
@@ -32,7 +35,7 @@ impl Default for PointGroup {
 
 /// A symmetry name nobody knows.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("unknown point group `{0}` (known: C1, C2 …, D2, D3 …, T, O, I)")]
+#[error("unknown point group `{0}` (known: C1, C2 …, D2, D3 …, T, O, I1, I2; I is I2)")]
 pub struct UnknownPointGroup(pub String);
 
 impl FromStr for PointGroup {
@@ -44,7 +47,8 @@ impl FromStr for PointGroup {
         match upper.as_str() {
             "T" => return Ok(Self::Tetrahedral),
             "O" => return Ok(Self::Octahedral),
-            "I" => return Ok(Self::Icosahedral),
+            "I1" => return Ok(Self::Icosahedral),
+            "I" | "I2" => return Ok(Self::IcosahedralTurned),
             _ => {}
         }
         let (family, order) = upper.split_at_checked(1).ok_or_else(unknown)?;
@@ -64,7 +68,8 @@ impl fmt::Display for PointGroup {
             Self::Dihedral(n) => write!(f, "D{n}"),
             Self::Tetrahedral => f.write_str("T"),
             Self::Octahedral => f.write_str("O"),
-            Self::Icosahedral => f.write_str("I"),
+            Self::Icosahedral => f.write_str("I1"),
+            Self::IcosahedralTurned => f.write_str("I2"),
         }
     }
 }
@@ -92,7 +97,7 @@ impl PointGroup {
             Self::Dihedral(n) => 2 * n as usize,
             Self::Tetrahedral => 12,
             Self::Octahedral => 24,
-            Self::Icosahedral => 60,
+            Self::Icosahedral | Self::IcosahedralTurned => 60,
         }
     }
 
@@ -100,7 +105,7 @@ impl PointGroup {
     ///
     /// ```
     /// use vitreous_model::symmetry::PointGroup;
-    /// for name in ["C1", "C5", "D2", "D7", "T", "O", "I"] {
+    /// for name in ["C1", "C5", "D2", "D7", "T", "O", "I1", "I2"] {
     ///     let group: PointGroup = name.parse().unwrap();
     ///     assert_eq!(group.rotations().len(), group.order(), "{name}");
     /// }
@@ -121,6 +126,11 @@ impl PointGroup {
                 turn([0.0, 0.0, 1.0], PI),
                 turn([1.0, 1.0, 1.0], TAU / 3.0),
                 turn([0.0, 1.0, golden], TAU / 5.0),
+            ],
+            Self::IcosahedralTurned => vec![
+                turn([0.0, 0.0, 1.0], PI),
+                turn([1.0, 1.0, 1.0], TAU / 3.0),
+                turn([1.0, 0.0, golden], TAU / 5.0),
             ],
         };
         close(&generators)
@@ -147,9 +157,32 @@ fn close(generators: &[Rotation]) -> Vec<Rotation> {
 mod tests {
     use super::*;
 
+    /// The order of the rotations of a group about an axis.
+    fn fold(name: &str, axis: [f64; 3]) -> usize {
+        let keeps = |g: &Rotation| g.apply(axis).iter().zip(axis).all(|(a, b)| (a - b).abs() < 1e-6);
+        name.parse::<PointGroup>().unwrap().rotations().iter().filter(|g| keeps(g)).count()
+    }
+
+    #[test]
+    fn icosahedral_settings_are_those_of_relion() {
+        // the 5-fold and 3-fold axes by which RELION 3.1 defines its settings (symmetries.cpp)
+        for (name, five, three) in [
+            ("I1", [0.850_650_807, 0.0, -0.525_731_114], [0.934_172_364, 0.356_822_077, 0.0]),
+            ("I2", [0.525_731_112, 0.0, 0.850_650_808], [0.0, 0.356_822_090, 0.934_172_359]),
+            ("I", [0.525_731_112, 0.0, 0.850_650_808], [0.0, 0.356_822_090, 0.934_172_359]),
+        ] {
+            assert_eq!(
+                (fold(name, five), fold(name, three), fold(name, [0.0, 0.0, 1.0])),
+                (5, 3, 2),
+                "{name}"
+            );
+        }
+        assert_eq!(fold("I1", [0.525_731_112, 0.0, 0.850_650_808]), 1);
+    }
+
     #[test]
     fn names_round_trip_and_nonsense_is_refused() {
-        for name in ["C1", "C12", "D7", "T", "O", "I"] {
+        for name in ["C1", "C12", "D7", "T", "O", "I1", "I2"] {
             assert_eq!(name.parse::<PointGroup>().unwrap().to_string(), name);
         }
         for name in ["", "C", "C0", "X3", "D-1", "é"] {

@@ -78,6 +78,16 @@ pub struct Alignment {
     pub evaluations: u32,
 }
 
+impl Alignment {
+    /// Logarithm of the integral of the likelihood over the mode at this pose, up to a constant, nats: Laplace's
+    /// approximation `logL - ½ ln det H`. Where the Hessian is no maximum's, logL.
+    pub fn evidence(&self) -> f64 {
+        let hessian = nalgebra::SMatrix::<f64, PARAMETERS, PARAMETERS>::from_fn(|a, b| self.hessian[a][b]);
+        let log_det = hessian.cholesky().map(|c| 2.0 * c.l().diagonal().map(f64::ln).sum());
+        self.log_likelihood - 0.5 * log_det.unwrap_or(0.0)
+    }
+}
+
 /// logL and its derivatives at a pose.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct NormalEquations {

@@ -96,7 +96,7 @@ fn sums_over_a_group_are_sums_over_its_rotations() {
         }
     }
     let reach = grid.reach() as f32;
-    for name in ["C4", "D2", "T", "O", "D3", "C6", "I"] {
+    for name in ["C4", "D2", "T", "O", "D3", "C6", "I1", "I2"] {
         let group: PointGroup = name.parse().unwrap();
         let symmetric = sums.clone().symmetrised(group);
         for (z, y, x) in [

@@ -6,7 +6,7 @@ use super::state::{IterationRecord, ParticleState, State};
 use ndarray::Array3;
 
 /// First bytes of a checkpoint.
-const MAGIC: &[u8; 8] = b"VTRFHOM1";
+const MAGIC: &[u8; 8] = b"VTRFHOM2";
 
 /// Name in the job folder.
 pub const FILE: &str = "checkpoint/refinement.bin";
@@ -86,6 +86,7 @@ pub fn encode(state: &State, fingerprint: u64) -> Vec<u8> {
     out.list(&numbers);
     out.u64(state.noise.len() as u64);
     state.noise.iter().for_each(|spectrum| out.list(spectrum));
+    out.list(&state.amplitudes);
     state.maps.iter().chain([&state.mask]).for_each(|volume| out.volume(volume));
     out.list(&state.fsc);
     let history: Vec<f64> = state
@@ -112,6 +113,7 @@ pub fn decode(bytes: &[u8], fingerprint: u64) -> Option<State> {
     let (records, rest) = numbers.as_chunks::<{ ParticleState::NUMBERS }>();
     let groups = input.count(8)?;
     let noise = (0..groups).map(|_| input.list()).collect::<Option<Vec<_>>>()?;
+    let amplitudes = input.list()?;
     let (first, second, mask) = (input.volume()?, input.volume()?, input.volume()?);
     let fsc = input.list()?;
     let history = input.list()?;
@@ -125,6 +127,7 @@ pub fn decode(bytes: &[u8], fingerprint: u64) -> Option<State> {
         progress: Progress { best_resolved, stalled, change_deg },
         particles: records.iter().map(ParticleState::from_numbers).collect(),
         noise,
+        amplitudes,
         maps: [first, second],
         mask,
         fsc,
@@ -163,12 +166,15 @@ mod unit {
                         rotation: Rotation::from_rotation_vector([0.1, 0.7, -0.3]),
                         shift_a: [1.0 / 7.0, -0.1],
                     },
+                    other: Pose { rotation: Rotation::IDENTITY, shift_a: [0.3, 1.0 / 9.0] },
+                    other_share: 0.23,
                     log_likelihood: 12.345,
                     change_deg: 0.2,
                     jumped: true,
                 },
             ],
             noise: vec![vec![1.0, 0.3], vec![2.0, 1e-300]],
+            amplitudes: vec![1.1, 0.9],
             maps: [volume(1.0), volume(0.7)],
             mask: volume(0.3),
             fsc: vec![1.0, 0.2],

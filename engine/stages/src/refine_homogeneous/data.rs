@@ -13,7 +13,7 @@ use vitreous_compute::sharpen::low_passed;
 use vitreous_compute::spectra::ShellSums;
 use vitreous_formats::mrc::read_volume;
 use vitreous_formats::table::particles;
-use vitreous_jobs::refine_homogeneous::RefineHomogeneous;
+use vitreous_jobs::refine_homogeneous::{Masking, RefineHomogeneous, Search};
 use vitreous_model::ctf::CtfParams;
 use vitreous_model::event::EventKind;
 use vitreous_model::half_set::HalfSet;
@@ -21,6 +21,7 @@ use vitreous_model::particle::ParticleSet;
 
 use super::chunks::{CHUNK, share};
 use super::schedule::Geometry;
+use super::state::ParticleState;
 
 /// Least number of particles of which two halves make sense.
 const LEAST_PARTICLES: usize = 8;
@@ -48,6 +49,10 @@ pub struct Data {
     pub groups: Vec<usize>,
     /// Number of optics groups in use.
     pub group_count: usize,
+    /// Group of common amplitude of each usable particle: its micrograph, or its optics group where that is not known.
+    pub amplitude_groups: Vec<usize>,
+    /// Names of these groups.
+    pub amplitude_names: Vec<String>,
     /// Mean power of the images' transforms by shell, per optics group.
     pub power: Vec<Vec<f64>>,
     /// Sizes.
@@ -74,12 +79,15 @@ impl Data {
         // without any CTF the images are taken as they are; a mixture is a mistake
         let any_ctf = set.particles.iter().any(|particle| particle.ctf.is_some());
         for (index, particle) in set.particles.iter().enumerate() {
-            if any_ctf && particle.ctf.is_none() && images.has(index) {
-                unfit.push(UnfitParticle {
-                    index,
-                    item: item_name(&set, index),
-                    reason: "its CTF was never estimated".into(),
-                });
+            let lacks = if any_ctf && particle.ctf.is_none() {
+                "its CTF was never estimated"
+            } else if params.search == Search::Local && particle.pose.is_none() {
+                "it has no pose from which to search locally"
+            } else {
+                continue;
+            };
+            if images.has(index) {
+                unfit.push(UnfitParticle { index, item: item_name(&set, index), reason: lacks.into() });
             }
         }
         let bad: HashSet<usize> = unfit.iter().map(|particle| particle.index).collect();
@@ -102,11 +110,11 @@ impl Data {
         let geometry = geometry(&set, params)?;
         let halves = split(&set, &usable, params);
         let (groups, group_count) = optics_groups(&set, &usable);
+        let (amplitude_groups, amplitude_names) = amplitude_groups(&set, &usable);
         let power = group_power(&power, &usable, &groups, group_count);
         let n = geometry.n;
-        let radius_px =
-            (0.5 * geometry.diameter_a / geometry.pixel_size_a).min(0.5 * n as f64 - SPHERE_EDGE_PX);
-        let sphere = mask::sphere(n, radius_px.max(1.0), SPHERE_EDGE_PX);
+        let sphere =
+            if params.masking == Masking::None { Array3::ones((n, n, n)) } else { sphere_of(&geometry) };
         let start = starting_map(ctx, params, &geometry)? * &sphere;
         let given_mask = match ctx.optional_input("mask") {
             None => None,
@@ -120,6 +128,8 @@ impl Data {
             halves,
             groups,
             group_count,
+            amplitude_groups,
+            amplitude_names,
             power,
             geometry,
             start,
@@ -129,10 +139,31 @@ impl Data {
         })
     }
 
+    /// What is known of usable particle `which` before the first iteration.
+    pub fn first_particle(&self, which: usize, search: Search) -> ParticleState {
+        let unknown = ParticleState::unknown();
+        match (search, self.set.particles[self.usable[which]].pose) {
+            (Search::Local, Some(pose)) => ParticleState { pose, ..unknown },
+            _ => unknown,
+        }
+    }
+
+    /// Place of usable particle `which` in lists by half and group of common amplitude.
+    pub fn amplitude_index(&self, which: usize) -> usize {
+        self.halves[which].index() * self.amplitude_names.len() + self.amplitude_groups[which]
+    }
+
     /// CTF of usable particle `which`.
     pub fn ctf(&self, which: usize) -> Option<&CtfParams> {
         self.set.particles[self.usable[which]].ctf.as_ref()
     }
+}
+
+/// The soft sphere of the particle's diameter, on the images' box.
+pub fn sphere_of(geometry: &Geometry) -> Array3<f32> {
+    let radius_px =
+        (0.5 * geometry.diameter_a / geometry.pixel_size_a).min(0.5 * geometry.n as f64 - SPHERE_EDGE_PX);
+    mask::sphere(geometry.n, radius_px.max(1.0), SPHERE_EDGE_PX)
 }
 
 /// A particle's name in messages.
@@ -163,8 +194,12 @@ fn survey(
                 return Ok(Vec::new());
             }
             let pixels = images.read(index).map_err(|error| error.to_string())?;
-            let power = shell_power(&HalfImage::of_box(pixels.view()));
-            if power[1..].iter().sum::<f64>() > 0.0 { Ok(power) } else { Err("its image is constant".into()) }
+            // rounding leaves some power in the transform of a constant
+            let first = pixels.iter().next();
+            if pixels.iter().all(|value| Some(value) == first) {
+                return Err("its image is constant".into());
+            }
+            Ok(shell_power(&HalfImage::of_box(pixels.view())))
         };
         let found: Vec<Result<Vec<f64>, String>> = range.clone().into_par_iter().map(read).collect();
         for (index, power) in range.zip(found) {
@@ -314,6 +349,21 @@ fn optics_groups(set: &ParticleSet, usable: &[usize]) -> (Vec<usize>, usize) {
     (usable.iter().map(group).collect(), numbers.len())
 }
 
+fn amplitude_groups(set: &ParticleSet, usable: &[usize]) -> (Vec<usize>, Vec<String>) {
+    let name = |&index: &usize| {
+        let particle = &set.particles[index];
+        match &particle.pick {
+            Some(pick) => pick.exposure.clone(),
+            None => format!("optics group {}", particle.optics_group),
+        }
+    };
+    let mut names: Vec<String> = usable.iter().map(name).collect();
+    let of_particles = names.clone();
+    names.sort_unstable();
+    names.dedup();
+    (of_particles.iter().map(|own| names.partition_point(|other| other < own)).collect(), names)
+}
+
 /// A hash of the parameters and of what was read.
 fn fingerprint(
     ctx: &Ctx<'_>,
@@ -330,6 +380,10 @@ fn fingerprint(
         (particle.id, &particle.stack_path, particle.stack_index).hash(&mut hasher);
         let defocus = particle.ctf.map(|ctf| [ctf.defocus_u_a.to_bits(), ctf.defocus_v_a.to_bits()]);
         defocus.hash(&mut hasher);
+        let pose = particle
+            .pose
+            .map(|p| [p.rotation.w, p.rotation.x, p.rotation.y, p.rotation.z, p.shift_a[0], p.shift_a[1]]);
+        pose.map(|numbers| numbers.map(f64::to_bits)).hash(&mut hasher);
     }
     for volume in [Some(start), given_mask].into_iter().flatten() {
         volume.iter().for_each(|value| value.to_bits().hash(&mut hasher));

@@ -12,16 +12,15 @@ use rayon::prelude::*;
 use vitreous_compute::directions::{Directions, symmetric_angle_rad};
 use vitreous_compute::fourier::{HalfImage, HalfVolume};
 use vitreous_compute::likelihood::{ImageModel, LatticeCtf, spectrum_at};
-use vitreous_compute::ops::align::{Align, AlignImage, AlignLevel, PixelPose, ShellSums, ShiftPrior};
+use vitreous_compute::ops::align::{
+    Align, AlignImage, AlignLevel, Alignment, PixelPose, ShellSums, ShiftPrior,
+};
 use vitreous_compute::ops::pose_search::{
     PoseSearch, Scoring, SearchImage, Truncation, ViewScores, ViewsRequest,
 };
-use vitreous_jobs::refine_homogeneous::RefineHomogeneous;
+use vitreous_jobs::refine_homogeneous::{RefineHomogeneous, Search};
 use vitreous_model::half_set::HalfSet;
 use vitreous_model::pose::{Pose, Rotation};
-
-/// Padding of the references' transforms.
-const PADDING: f64 = 2.0;
 
 /// Candidates of the search that are refined in the first iterations …
 const FIRST_CANDIDATES: usize = 4;
@@ -33,6 +32,12 @@ const SEPARATION_STEPS: f64 = 1.6;
 
 /// A pose that turned by more than this many steps of the grid has jumped.
 const JUMP_STEPS: f64 = 0.5;
+
+/// A second pose with less of the evidence than this is left out: it would cost an insertion and change nothing.
+const LEAST_SHARE: f64 = 0.05;
+
+/// First shell that tells amplitudes: below it the ice's gradient and the mask have their say.
+const LEAST_FIT_SHELL: usize = 3;
 
 /// Chunks from which the first reference's amplitude is found.
 const CALIBRATION_CHUNKS: usize = 4;
@@ -67,6 +72,8 @@ pub struct ChunkOutcome {
     pub particles: Vec<ParticleState>,
     /// Mean residual power by shell of the working box, summed over particles, per half and group: `[half · groups + group][shell]`.
     pub residual: Vec<Vec<f64>>,
+    /// Cross term and norm term of each particle at its pose with amplitude 1, where the reference is well known, nats.
+    pub fits: Vec<[f64; 2]>,
 }
 
 /// A map whose transform has the values of `map`'s, on another box of the same edge.
@@ -111,8 +118,9 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
         let ctf_power = mean_ctf_power(data);
         let prepare = |half: HalfSet| -> Result<Reference<D>, StageError> {
             let map = on_working_box(&(&state.maps[half.index()] * &state.mask), radii.box_px);
-            let slicer =
-                device.slicer(map.view(), PADDING, 0.5 * radii.box_px as f64).map_err(device_error)?;
+            let slicer = device
+                .slicer(map.view(), params.padding_of(radii.box_px), 0.5 * radii.box_px as f64)
+                .map_err(device_error)?;
             let views = match scoring {
                 None => None,
                 Some(scoring) => {
@@ -146,9 +154,9 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
         self.data.geometry.pixel_in(self.radii.box_px)
     }
 
-    /// Whether this is the first iteration, so that last poses mean nothing.
+    /// Whether nothing is known of poses yet.
     fn is_first(&self) -> bool {
-        self.state.iteration == 0
+        self.state.iteration == 0 && self.params.search == Search::Global
     }
 
     fn noise_index(&self, which: usize) -> usize {
@@ -161,7 +169,7 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
             ctf: self.data.ctf(which),
             pixel_size_a: self.pixel_a(),
             noise: &self.state.noise[self.noise_index(which)],
-            amplitude: 1.0,
+            amplitude: self.state.amplitudes[self.data.amplitude_index(which)],
         }
     }
 
@@ -211,29 +219,73 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
         let shells = self.radii.box_px / 2 + 1;
         let mut particles = vec![ParticleState::unknown(); range.len()];
         let mut residual = vec![vec![0.0; shells]; self.state.noise.len()];
-        let working: Vec<HalfImage> =
-            images.par_iter().map(|image| cropped(image, self.radii.box_px)).collect();
+        let mut fits = vec![[0.0; 2]; range.len()];
         for half in HalfSet::BOTH {
             let which: Vec<usize> = range.clone().filter(|&which| self.data.halves[which] == half).collect();
-            let images: Vec<HalfImage> =
-                which.iter().map(|&which| working[which - range.start].clone()).collect();
+            let images: Vec<HalfImage> = which
+                .par_iter()
+                .map(|&which| cropped(&images[which - range.start], self.radii.box_px))
+                .collect();
             let found = self.of_half(half, &which, &images);
-            for ((&which, particle), power) in which.iter().zip(found.0).zip(found.1) {
+            for ((&which, particle), found) in which.iter().zip(found.0).zip(&found.1) {
                 particles[which - range.start] = particle;
+                fits[which - range.start] = self.fit(which, found);
                 let sums = &mut residual[self.noise_index(which)];
-                sums.iter_mut().zip(power).for_each(|(sum, value)| *sum += value);
+                let power = found.residual.iter().zip(&found.points);
+                sums.iter_mut().zip(power).for_each(|(sum, (value, points))| *sum += value / points.max(1.0));
             }
         }
-        ChunkOutcome { particles, residual }
+        ChunkOutcome { particles, residual, fits }
     }
 
-    /// New poses of particles of one half, and their residual power by shell.
+    /// What is known of a particle whose best pose is `best`, with the next best one.
+    fn refined(
+        &self,
+        which: usize,
+        best: &Alignment,
+        next: Option<&Alignment>,
+        operators: &[Rotation],
+    ) -> ParticleState {
+        let pose = |found: &Alignment| Pose {
+            rotation: found.pose.rotation,
+            shift_a: found.pose.shift_px.map(|px| px * self.pixel_a()),
+        };
+        let before = self.state.particles[which].pose.rotation;
+        let change_deg = if self.is_first() {
+            f64::NAN
+        } else {
+            symmetric_angle_rad(operators, best.pose.rotation, before).to_degrees()
+        };
+        let share = |next: &Alignment| 1.0 / (1.0 + (best.evidence() - next.evidence()).exp());
+        let next = next.filter(|next| self.params.modes > 1 && share(next) > LEAST_SHARE);
+        ParticleState {
+            pose: pose(best),
+            other: next.map_or_else(Pose::default, pose),
+            other_share: next.map_or(0.0, share),
+            log_likelihood: best.log_likelihood,
+            change_deg,
+            jumped: change_deg > JUMP_STEPS * self.params.angular_step,
+        }
+    }
+
+    /// Cross and norm term from sums by shell.
+    fn fit(&self, which: usize, sums: &ShellSums) -> [f64; 2] {
+        let noise = &self.state.noise[self.noise_index(which)];
+        let last = self.state.well_resolved.max(LEAST_FIT_SHELL as f64 + 1.0) as usize;
+        let over = |list: &[f64]| -> f64 {
+            let shells = LEAST_FIT_SHELL..(last + 1).min(list.len());
+            shells.map(|shell| list[shell] / spectrum_at(noise, shell as f64)).sum()
+        };
+        [over(&sums.cross), over(&sums.model)]
+    }
+
+    /// New poses of particles of one half, and what images and models have in common at them.
     fn of_half(
         &self,
         half: HalfSet,
         which: &[usize],
         images: &[HalfImage],
-    ) -> (Vec<ParticleState>, Vec<Vec<f64>>) {
+    ) -> (Vec<ParticleState>, Vec<ShellSums>) {
         let slicer = &self.references[half.index()].slicer;
         let count = if self.state.iteration < 2 { FIRST_CANDIDATES } else { LATER_CANDIDATES };
         let starts = self.starts(half, which, images, count);
@@ -246,7 +298,7 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
         let requests: Vec<AlignImage<'_>> =
             starts.iter().enumerate().map(|(index, starts)| image(index, starts.as_slice())).collect();
         let levels =
-            [AlignLevel { rmax: self.radii.coarse, keep: 2 }, AlignLevel { rmax: self.radii.full, keep: 1 }];
+            [AlignLevel { rmax: self.radii.coarse, keep: 2 }, AlignLevel { rmax: self.radii.full, keep: 2 }];
         let aligned = self.device.align(slicer, &levels, &requests);
         let operators = self.params.symmetry.rotations();
         let particles: Vec<ParticleState> = aligned
@@ -254,23 +306,7 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
             .zip(which)
             .map(|(found, &which)| match found.first() {
                 None => self.state.particles[which],
-                Some(best) => {
-                    let before = self.state.particles[which].pose.rotation;
-                    let change_deg = if self.is_first() {
-                        f64::NAN
-                    } else {
-                        symmetric_angle_rad(&operators, best.pose.rotation, before).to_degrees()
-                    };
-                    ParticleState {
-                        pose: Pose {
-                            rotation: best.pose.rotation,
-                            shift_a: best.pose.shift_px.map(|px| px * self.pixel_a()),
-                        },
-                        log_likelihood: best.log_likelihood,
-                        change_deg,
-                        jumped: change_deg > JUMP_STEPS * self.params.angular_step,
-                    }
-                }
+                Some(best) => self.refined(which, best, found.get(1), &operators),
             })
             .collect();
         let finals: Vec<[PixelPose; 1]> = aligned
@@ -280,11 +316,7 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
             .collect();
         let requests: Vec<AlignImage<'_>> =
             finals.iter().enumerate().map(|(index, pose)| image(index, pose.as_slice())).collect();
-        let sums = self.device.shell_sums(slicer, self.radii.full, &requests);
-        let mean_power = |sums: ShellSums| {
-            sums.residual.iter().zip(&sums.points).map(|(sum, points)| sum / points.max(1.0)).collect()
-        };
-        (particles, sums.into_iter().map(mean_power).collect())
+        (particles, self.device.shell_sums(slicer, self.radii.full, &requests))
     }
 
     /// The amplitude of the images relative to the references: cross terms over norms at the best poses of a search

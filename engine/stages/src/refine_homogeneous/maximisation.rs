@@ -17,13 +17,10 @@ use vitreous_compute::mask::{AutoMask, Level, USUAL_LEAST_PART, USUAL_LEVEL, aut
 use vitreous_compute::ops::grid::PaddedGrid;
 use vitreous_compute::ops::insert::{FixedGrid, FixedPoint, Insert, InsertError, SliceBatch, SliceSums};
 use vitreous_compute::reconstruct::tau2_from_fsc;
-use vitreous_jobs::refine_homogeneous::RefineHomogeneous;
+use vitreous_jobs::refine_homogeneous::{Masking, RefineHomogeneous};
 use vitreous_model::conventions::signed_frequency;
 use vitreous_model::half_set::HalfSet;
-use vitreous_model::pose::Rotation;
-
-/// Padding of the grid into which slices are inserted.
-const PADDING: f64 = 2.0;
+use vitreous_model::pose::{Pose, Rotation};
 
 /// Largest coefficient of an image that the fixed-point sums allow for, in standard deviations of its noise.
 const LARGEST_COEFFICIENT_SD: f64 = 3000.0;
@@ -49,6 +46,7 @@ const MASK_EDGE_A: (f64, f64) = (6.0, 16.0);
 struct Slices<'a> {
     data: &'a Data,
     noise: &'a [Vec<f64>],
+    amplitudes: &'a [f64],
     box_px: usize,
 }
 
@@ -67,22 +65,26 @@ fn device_error(error: InsertError) -> StageError {
 }
 
 impl<'a, D: Insert> Accumulation<'a, D> {
-    /// Empty sums for a working box; `noise` as in [`State::noise`].
+    /// Empty sums for a working box; noise and amplitudes are those of `state`.
     ///
     /// # Errors
     /// The device lacks memory.
     pub fn new(
         device: &'a D,
         data: &'a Data,
-        noise: &'a [Vec<f64>],
+        params: &RefineHomogeneous,
+        state: &'a State,
         box_px: usize,
     ) -> Result<Self, StageError> {
-        let grid = PaddedGrid::new(box_px, PADDING, 0.5 * box_px as f64);
+        let (noise, amplitudes) = (&state.noise, &state.amplitudes);
+        let grid = PaddedGrid::new(box_px, params.padding_of(box_px), 0.5 * box_px as f64);
         let least = noise.iter().flatten().copied().fold(f64::INFINITY, f64::min).max(f64::MIN_POSITIVE);
         let images = data.usable.len() as u64;
-        let scale = FixedPoint::new(LARGEST_COEFFICIENT_SD / least.sqrt(), 1.0 / least, images);
+        let most = amplitudes.iter().copied().fold(1.0, f64::max);
+        let scale =
+            FixedPoint::new(most * LARGEST_COEFFICIENT_SD / least.sqrt(), most * most / least, images);
         let empty = || device.accumulator(grid, scale).map_err(device_error);
-        Ok(Self { device, slices: Slices { data, noise, box_px }, sums: [empty()?, empty()?] })
+        Ok(Self { device, slices: Slices { data, noise, amplitudes, box_px }, sums: [empty()?, empty()?] })
     }
 
     /// Adds a chunk's images, whole-box transforms, at their poses.
@@ -97,18 +99,22 @@ impl<'a, D: Insert> Accumulation<'a, D> {
     ) -> Result<(), StageError> {
         let slices = self.slices;
         for half in HalfSet::BOTH {
-            let which: Vec<usize> =
-                range.clone().filter(|&which| slices.data.halves[which] == half).collect();
-            let shape = (which.len(), slices.box_px, slices.box_px / 2 + 1);
+            let modes: Vec<(usize, Pose, f32)> = range
+                .clone()
+                .filter(|&which| slices.data.halves[which] == half)
+                .flat_map(|which| {
+                    particles[which - range.start].modes().map(move |(pose, share)| (which, pose, share))
+                })
+                .collect();
+            let shape = (modes.len(), slices.box_px, slices.box_px / 2 + 1);
             let mut numerator = Array3::<Complex32>::zeros(shape);
             let mut weight = Array3::<f32>::zeros(shape);
             let slots = numerator.outer_iter_mut().into_par_iter().zip(weight.outer_iter_mut());
-            slots.zip(&which).for_each(|((mut numerator, mut weight), &which)| {
-                let place = which - range.start;
-                slices.prepare(which, &images[place], &particles[place], &mut numerator, &mut weight);
+            slots.zip(&modes).for_each(|((mut numerator, mut weight), (which, pose, share))| {
+                let image = &images[which - range.start];
+                slices.prepare(*which, image, (pose, *share), &mut numerator, &mut weight);
             });
-            let rotations: Vec<Rotation> =
-                which.iter().map(|&which| particles[which - range.start].pose.rotation).collect();
+            let rotations: Vec<Rotation> = modes.iter().map(|(_, pose, _)| pose.rotation).collect();
             let batch = SliceBatch {
                 numerator: numerator.view(),
                 weight: weight.view(),
@@ -136,12 +142,12 @@ impl<'a, D: Insert> Accumulation<'a, D> {
 }
 
 impl Slices<'_> {
-    /// `X_t c / s2` and `c² / s2` of one particle.
+    /// `X_t c / s2` and `c² / s2` of one particle at a pose, each times the pose's share, c being the CTF times the amplitude.
     fn prepare(
         &self,
         which: usize,
         image: &HalfImage,
-        particle: &ParticleState,
+        (pose, share): (&Pose, f32),
         numerator: &mut ndarray::ArrayViewMut2<'_, Complex32>,
         weight: &mut ndarray::ArrayViewMut2<'_, f32>,
     ) {
@@ -150,8 +156,9 @@ impl Slices<'_> {
         let noise =
             &self.noise[self.data.halves[which].index() * self.data.group_count + self.data.groups[which]];
         let ctf = LatticeCtf::new(self.data.ctf(which), n, pixel_a);
+        let amplitude = self.amplitudes[self.data.amplitude_index(which)] as f32;
         let mut image = cropped(image, n);
-        let [tx, ty] = particle.pose.shift_a.map(|a| a / pixel_a);
+        let [tx, ty] = pose.shift_a.map(|a| a / pixel_a);
         image.shift(-tx, -ty);
         let limit = 0.5 * n as f64;
         for (y, ((source, mut numerator), mut weight)) in
@@ -164,8 +171,8 @@ impl Slices<'_> {
                 if r >= limit {
                     continue;
                 }
-                let c = ctf.value(qx, qy);
-                let over = (1.0 / spectrum_at(noise, r).max(f64::from(f32::MIN_POSITIVE))) as f32;
+                let c = amplitude * ctf.value(qx, qy);
+                let over = share * (1.0 / spectrum_at(noise, r).max(f64::from(f32::MIN_POSITIVE))) as f32;
                 numerator[x] = value * (c * over);
                 weight[x] = c * c * over;
             }
@@ -268,8 +275,11 @@ fn mask_of(
     if let Some(mask) = &data.given_mask {
         return resampled(mask);
     }
+    if params.masking == Masking::None {
+        return Array3::ones(plain[0].dim());
+    }
     let sphere = resampled(&data.sphere);
-    if !params.auto_mask {
+    if params.masking == Masking::Sphere {
         return sphere;
     }
     let map = (&plain[0] + &plain[1]) * 0.5 * &sphere;
@@ -337,6 +347,38 @@ pub fn noise_from(data: &Data, chunks: &Chunks<'_>, residual: &[Vec<Vec<f64>>]) 
         }
     }
     spectra
+}
+
+/// New amplitudes from the cross and norm terms of all particles in their order: each group's ratio of the two relative
+/// to that of its half, drawn to 1, then normalised so that particles of a half have a mean of 1.
+pub fn amplitudes_from(data: &Data, fits: &[[f64; 2]]) -> Vec<f64> {
+    /// Standard deviation of the prior about 1: what micrographs of one session differ by.
+    const SPREAD: f64 = 0.2;
+    /// Nothing beyond these is believed.
+    const RANGE: (f64, f64) = (0.2, 5.0);
+    let groups = data.amplitude_names.len();
+    let mut sums = vec![[0.0; 3]; 2 * groups];
+    for (which, [cross, norm]) in fits.iter().enumerate() {
+        let sum = &mut sums[data.amplitude_index(which)];
+        *sum = [sum[0] + cross, sum[1] + norm, sum[2] + 1.0];
+    }
+    let of_half = |half: &[[f64; 3]]| -> Vec<f64> {
+        let [cross, norm, count] = half.iter().fold([0.0; 3], |a, b| [0, 1, 2].map(|i| a[i] + b[i]));
+        let mean = cross / norm;
+        if !(mean > 0.0 && mean.is_finite()) {
+            return vec![1.0; groups];
+        }
+        let shrunk = |[cross, norm, _]: &[f64; 3]| {
+            let precision = SPREAD.powi(-2);
+            // logL = 2 a cross - a² norm, in units of the half's mean amplitude
+            let (cross, norm) = (2.0 * cross * mean, 2.0 * norm * mean * mean);
+            ((cross + precision) / (norm + precision)).clamp(RANGE.0, RANGE.1)
+        };
+        let relative: Vec<f64> = half.iter().map(shrunk).collect();
+        let sum: f64 = relative.iter().zip(half).map(|(a, [_, _, count])| a * count).sum();
+        relative.iter().map(|a| a * count / sum).collect()
+    };
+    sums.chunks(groups.max(1)).flat_map(of_half).collect()
 }
 
 /// Root-mean-square shift along an axis, Å, for the prior of the next iteration; at least a pixel of the images.

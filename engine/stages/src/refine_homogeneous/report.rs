@@ -1,12 +1,13 @@
 //! What a refinement reports.
 
-use super::data::Data;
+use super::data::{Data, sphere_of};
 use super::maximisation::HalfMaps;
 use super::state::State;
 use crate::Ctx;
 use crate::map_figures;
 use ndarray::Array3;
 use serde_json::json;
+use vitreous_compute::fsc::fsc_of_maps;
 use vitreous_jobs::refine_homogeneous::RefineHomogeneous;
 use vitreous_model::conventions::resolution_at;
 use vitreous_model::half_set::HalfSet;
@@ -24,11 +25,24 @@ pub fn report(
     let geometry = &data.geometry;
     let (n, pixel_a) = (geometry.n, geometry.pixel_size_a);
     let resolution = |curve: &[f64], threshold| resolution_at(curve, threshold, n, pixel_a);
+    let spherical = fsc_of_maps(maps.plain[0].view(), maps.plain[1].view(), Some(sphere_of(geometry).view()));
     let (at_0143, fell) = resolution(&maps.fsc.corrected, 0.143);
     let mut report =
         Report::new(format!("Refinement of {} particles, {}", data.usable.len(), params.symmetry));
     report.number("resolution_fsc0143_A", "Resolution (FSC 0.143, corrected for the mask)", at_0143, "Å");
     report.number("resolution_fsc05_A", "Resolution (FSC 0.5)", resolution(&maps.fsc.corrected, 0.5).0, "Å");
+    report.number(
+        "resolution_masked_A",
+        "Resolution within the mask, not corrected for it (FSC 0.143)",
+        resolution(&maps.fsc.masked, 0.143).0,
+        "Å",
+    );
+    report.number(
+        "resolution_spherical_A",
+        "Resolution within the sphere of the diameter (FSC 0.143)",
+        resolution(&spherical, 0.143).0,
+        "Å",
+    );
     report.number(
         "resolution_unmasked_A",
         "Resolution without mask (FSC 0.143)",
@@ -45,6 +59,12 @@ pub fn report(
         report.number("log_likelihood", "Mean log-likelihood per particle", last.log_likelihood, "nat");
     }
     report.number("shift_sigma_A", "Standard deviation of shifts along an axis", state.shift_sigma_a, "Å");
+    report.number(
+        "amplitude_spread",
+        "Standard deviation of the amplitudes of micrographs or groups",
+        spread(&state.amplitudes),
+        "",
+    );
     if !fell {
         report.notes.push(format!(
             "The FSC never falls under 0.143: the resolution given is the Nyquist limit, {at_0143:.2} Å."
@@ -56,19 +76,40 @@ pub fn report(
     if state.iteration >= params.max_iterations {
         report.notes.push("Refinement ended at max_iterations and may not have converged.".into());
     }
-    report.figures = figures(data, state, maps, combined);
+    report.figures = figures(data, state, maps, &spherical, combined);
     report.skipped = ctx.skipped();
-    report.data.insert("fsc".into(), fsc_table(data, maps));
+    report.data.insert("fsc".into(), fsc_table(data, maps, &spherical));
+    report.data.insert("amplitudes".into(), amplitudes(data, state));
     report.data.insert("iterations".into(), history(state));
     report
 }
 
-fn figures(data: &Data, state: &State, maps: &HalfMaps, combined: &Array3<f32>) -> Vec<Figure> {
+/// Standard deviation about 1.
+fn spread(amplitudes: &[f64]) -> f64 {
+    let sum: f64 = amplitudes.iter().map(|a| (a - 1.0).powi(2)).sum();
+    (sum / amplitudes.len().max(1) as f64).sqrt()
+}
+
+/// Amplitudes by micrograph or group, of both halves.
+fn amplitudes(data: &Data, state: &State) -> serde_json::Value {
+    let count = data.amplitude_names.len();
+    let row = |(index, name): (usize, &String)| json!({"name": name, "half1": state.amplitudes[index], "half2": state.amplitudes[count + index]});
+    data.amplitude_names.iter().enumerate().map(row).collect()
+}
+
+fn figures(
+    data: &Data,
+    state: &State,
+    maps: &HalfMaps,
+    spherical: &[f64],
+    combined: &Array3<f32>,
+) -> Vec<Figure> {
     let (n, pixel_a) = (data.geometry.n, data.geometry.pixel_size_a);
     let fsc = &maps.fsc;
-    let curves: [(&str, &[f64]); 4] = [
+    let curves: [(&str, &[f64]); 5] = [
         ("corrected", &fsc.corrected),
         ("masked", &fsc.masked),
+        ("within the sphere", spherical),
         ("unmasked", &fsc.unmasked),
         ("phases randomised", &fsc.randomised),
     ];
@@ -101,13 +142,14 @@ fn course(state: &State) -> Figure {
 }
 
 /// The curves, one row per shell.
-fn fsc_table(data: &Data, maps: &HalfMaps) -> serde_json::Value {
+fn fsc_table(data: &Data, maps: &HalfMaps, spherical: &[f64]) -> serde_json::Value {
     let edge_a = data.geometry.edge_a();
     let row = |shell: usize| {
         json!({
             "frequency_per_A": shell as f64 / edge_a,
             "corrected": maps.fsc.corrected[shell],
             "masked": maps.fsc.masked[shell],
+            "spherical": spherical[shell],
             "unmasked": maps.fsc.unmasked[shell],
             "randomised": maps.fsc.randomised[shell],
         })

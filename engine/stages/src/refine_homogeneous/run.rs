@@ -4,7 +4,7 @@ use super::checkpoint;
 use super::chunks::Chunks;
 use super::data::Data;
 use super::expectation::{ChunkOutcome, Expectation, worth_searching};
-use super::maximisation::{Accumulation, HalfMaps, noise_from, shift_sigma_a};
+use super::maximisation::{Accumulation, HalfMaps, amplitudes_from, noise_from, shift_sigma_a};
 use super::report;
 use super::schedule::{Progress, radii};
 use super::state::{IterationRecord, ParticleState, State};
@@ -16,7 +16,7 @@ use vitreous_compute::ops::insert::Insert;
 use vitreous_compute::ops::pose_search::{PoseSearch, Scoring};
 use vitreous_formats::mrc::write_volume_to;
 use vitreous_formats::table::particles;
-use vitreous_jobs::refine_homogeneous::RefineHomogeneous;
+use vitreous_jobs::refine_homogeneous::{RefineHomogeneous, Search};
 use vitreous_model::event::EventKind;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::params::Validate;
@@ -27,18 +27,21 @@ use vitreous_model::report::Report;
 pub trait Engine: PoseSearch + Align + Insert {}
 impl<D: PoseSearch + Align + Insert> Engine for D {}
 
-/// Numbers of a chunk in an exchange: particles, then residual powers list by list.
+/// Numbers of a chunk in an exchange: particles, their fits, then residual powers list by list.
 fn to_numbers(outcome: &ChunkOutcome) -> Vec<f64> {
     let particles = outcome.particles.iter().flat_map(|particle| particle.to_numbers());
+    let particles = particles.chain(outcome.fits.iter().flatten().copied());
     particles.chain(outcome.residual.iter().flatten().copied()).collect()
 }
 
 fn from_numbers(numbers: &[f64], particles: usize, lists: usize) -> ChunkOutcome {
     let (head, tail) = numbers.split_at((particles * ParticleState::NUMBERS).min(numbers.len()));
+    let (fits, tail) = tail.split_at((particles * 2).min(tail.len()));
     let shells = (tail.len() / lists.max(1)).max(1);
     ChunkOutcome {
         particles: head.as_chunks().0.iter().map(ParticleState::from_numbers).collect(),
         residual: tail.chunks_exact(shells).map(<[f64]>::to_vec).collect(),
+        fits: fits.as_chunks().0.to_vec(),
     }
 }
 
@@ -98,25 +101,37 @@ fn first_state<D: Engine>(
     chunks: &Chunks<'_>,
 ) -> Result<State, StageError> {
     let start_radius = data.geometry.edge_a() / params.initial_lowpass;
+    let local = params.search == Search::Local;
     let mut state = State {
         iteration: 0,
         ended: false,
-        search: true,
+        search: !local,
         resolved: start_radius,
         well_resolved: start_radius,
         shift_sigma_a: (0.5 * params.shift_range).max(data.geometry.pixel_size_a),
         progress: Progress::start(),
-        particles: vec![ParticleState::unknown(); data.usable.len()],
+        particles: (0..data.usable.len()).map(|which| data.first_particle(which, params.search)).collect(),
         noise: data.power.iter().chain(&data.power).map(|p| without_zeros(p)).collect(),
+        amplitudes: vec![1.0; 2 * data.amplitude_names.len()],
         maps: [data.start.clone(), data.start.clone()],
         mask: data.sphere.clone(),
         fsc: Vec::new(),
         history: Vec::new(),
     };
+    if local {
+        state.shift_sigma_a = shift_sigma_a(&state, &data.geometry);
+    }
     ctx.say(EventKind::Phase { name: "scale of the starting map".into(), total: 0 });
     let radii = radii(&data.geometry, state.resolved, state.well_resolved);
-    let amplitude = Expectation::new(device, data, params, &state, radii, Some(Scoring::FreeAmplitude))?
-        .amplitude(ctx, chunks)?;
+    let amplitude = Expectation::new(
+        device,
+        data,
+        params,
+        &state,
+        radii,
+        state.search.then_some(Scoring::FreeAmplitude),
+    )?
+    .amplitude(ctx, chunks)?;
     let Some(amplitude) = amplitude else {
         return Err(StageError::input(
             "the particles do not resemble the starting map at all (their best correlation with it is not positive)",
@@ -147,7 +162,7 @@ fn iterate<D: Engine>(
     ctx.say(EventKind::Phase { name, total: data.usable.len() as u64 });
     let scoring = state.search.then_some(Scoring::Likelihood);
     let expectation = Expectation::new(device, data, params, state, radii, scoring)?;
-    let mut accumulation = Accumulation::new(device, data, &state.noise, radii.box_px)?;
+    let mut accumulation = Accumulation::new(device, data, params, state, radii.box_px)?;
     let mut lists = Vec::new();
     chunks.for_each(ctx, chunks.count(), |chunk, images| {
         let outcome = expectation.of_chunk(chunks.range(chunk), images);
@@ -194,6 +209,7 @@ fn next_state(
 ) -> State {
     let particles: Vec<ParticleState> = outcomes.iter().flat_map(|o| o.particles.iter().copied()).collect();
     let residual: Vec<Vec<Vec<f64>>> = outcomes.iter().map(|o| o.residual.clone()).collect();
+    let fits: Vec<[f64; 2]> = outcomes.iter().flat_map(|o| o.fits.iter().copied()).collect();
     let count = particles.len().max(1) as f64;
     let change_deg = median(particles.iter().map(|p| p.change_deg));
     let jumped = particles.iter().filter(|p| p.jumped).count() as f64 / count;
@@ -214,13 +230,14 @@ fn next_state(
     let mut next = State {
         iteration,
         ended: enough || iteration >= params.max_iterations,
-        search: worth_searching(iteration, jumped),
+        search: params.search == Search::Global && worth_searching(iteration, jumped),
         resolved,
         well_resolved,
         shift_sigma_a: 0.0,
         progress,
         particles,
         noise: noise_from(data, chunks, &residual),
+        amplitudes: if params.amplitudes { amplitudes_from(data, &fits) } else { state.amplitudes.clone() },
         maps: maps.regularised(),
         mask: maps.mask.clone(),
         fsc: maps.fsc.corrected.clone(),
@@ -262,7 +279,7 @@ fn finish<D: Engine>(
 ) -> Result<Report, StageError> {
     ctx.say(EventKind::Phase { name: "final maps".into(), total: data.usable.len() as u64 });
     let n = data.geometry.n;
-    let mut accumulation = Accumulation::new(device, data, &state.noise, n)?;
+    let mut accumulation = Accumulation::new(device, data, params, state, n)?;
     chunks.for_each(ctx, chunks.count(), |chunk, images| {
         let range = chunks.range(chunk);
         accumulation.add(range.clone(), images, &state.particles[range])

@@ -9,6 +9,10 @@ use vitreous_model::pose::{Pose, Rotation};
 pub struct ParticleState {
     /// Its pose.
     pub pose: Pose,
+    /// Another pose nearly as good.
+    pub other: Pose,
+    /// Share of the evidence that the other pose has; 0 where there is none.
+    pub other_share: f64,
     /// logL of it, nats.
     pub log_likelihood: f64,
     /// Turn since the iteration before, up to symmetry, degrees.
@@ -20,28 +24,41 @@ pub struct ParticleState {
 impl ParticleState {
     /// Before the first iteration.
     pub fn unknown() -> Self {
-        Self { pose: Pose::default(), log_likelihood: f64::NAN, change_deg: f64::NAN, jumped: false }
+        Self {
+            pose: Pose::default(),
+            other: Pose::default(),
+            other_share: 0.0,
+            log_likelihood: f64::NAN,
+            change_deg: f64::NAN,
+            jumped: false,
+        }
     }
 
     /// Numbers of a particle in exchanges and checkpoints.
-    pub const NUMBERS: usize = 9;
+    pub const NUMBERS: usize = 16;
 
     /// As numbers.
     pub fn to_numbers(self) -> [f64; Self::NUMBERS] {
-        let Rotation { w, x, y, z } = self.pose.rotation;
-        let [sx, sy] = self.pose.shift_a;
-        [w, x, y, z, sx, sy, self.log_likelihood, self.change_deg, f64::from(u8::from(self.jumped))]
+        let of = |Pose { rotation: Rotation { w, x, y, z }, shift_a: [sx, sy] }: Pose| [w, x, y, z, sx, sy];
+        let ([a, b, c, d, e, f], [g, h, i, j, k, l]) = (of(self.pose), of(self.other));
+        let jumped = f64::from(u8::from(self.jumped));
+        [a, b, c, d, e, f, g, h, i, j, k, l, self.other_share, self.log_likelihood, self.change_deg, jumped]
     }
 
     /// From numbers, bit by bit what they were.
     pub fn from_numbers(numbers: &[f64; Self::NUMBERS]) -> Self {
-        let [w, x, y, z, sx, sy, log_likelihood, change_deg, jumped] = *numbers;
-        Self {
-            pose: Pose { rotation: Rotation { w, x, y, z }, shift_a: [sx, sy] },
-            log_likelihood,
-            change_deg,
-            jumped: jumped != 0.0,
-        }
+        let [w, x, y, z, sx, sy, rest @ ..] = *numbers;
+        let pose = Pose { rotation: Rotation { w, x, y, z }, shift_a: [sx, sy] };
+        let [w, x, y, z, sx, sy, other_share, log_likelihood, change_deg, jumped] = rest;
+        let other = Pose { rotation: Rotation { w, x, y, z }, shift_a: [sx, sy] };
+        Self { pose, other, other_share, log_likelihood, change_deg, jumped: jumped != 0.0 }
+    }
+
+    /// The poses with which it enters the map, and their shares.
+    pub fn modes(&self) -> impl Iterator<Item = (Pose, f32)> {
+        let share = self.other_share;
+        let other = (share > 0.0).then_some((self.other, share as f32));
+        [(self.pose, (1.0 - share) as f32)].into_iter().chain(other)
     }
 }
 
@@ -83,6 +100,8 @@ pub struct State {
     pub particles: Vec<ParticleState>,
     /// Noise variance s2 by shell of the box, per half and optics group: `[half · groups + group]`.
     pub noise: Vec<Vec<f64>>,
+    /// Amplitude of the particles relative to the reference, per half and group: `[half · groups + group]`.
+    pub amplitudes: Vec<f64>,
     /// Regularised maps of the halves, not masked. Their transforms have the values of the images' whatever their box.
     pub maps: [Array3<f32>; 2],
     /// Mask on the same box.

@@ -1,3 +1,7 @@
+//! Simulated particles of a phantom, refined as a whole job.
+
+mod groups;
+
 use super::RefineHomogeneous;
 use crate::{Ctx, Input, Stage, StageError};
 use ndarray::Array3;
@@ -11,6 +15,7 @@ use tempfile::TempDir;
 use vitreous_compute::comm::{Comm, Solo, Threads};
 use vitreous_compute::device::Cpu;
 use vitreous_compute::directions::symmetric_angle_rad;
+use vitreous_compute::fourier::HalfVolume;
 use vitreous_compute::fsc::fsc_of_maps;
 use vitreous_compute::likelihood::LatticeCtf;
 use vitreous_compute::ops::project::Project;
@@ -76,13 +81,22 @@ fn ctf(rng: &mut ChaCha8Rng) -> CtfParams {
 
 /// Images of unit noise and the given standard deviation of the signal.
 fn project(group: PointGroup, signal_sd: f64) -> Project1 {
+    project_of(group, &object(group), signal_sd)
+}
+
+/// The same of another map.
+fn project_of(group: PointGroup, map: &Array3<f32>, signal_sd: f64) -> Project1 {
+    project_with(group, map, signal_sd, [1.0, 1.0])
+}
+
+/// The same with a contrast for each of the two optics groups, which alternate.
+fn project_with(group: PointGroup, map: &Array3<f32>, signal_sd: f64, contrast: [f32; 2]) -> Project1 {
     let dir = tempfile::tempdir().unwrap();
-    let map = object(group);
     for job in ["J1", "J2", "J3"] {
         std::fs::create_dir(dir.path().join(job)).unwrap();
     }
     // the true map on an arbitrary scale
-    write_volume(&dir.path().join("J2/map.mrc"), &(&map * 3.7), PIXEL_A).unwrap();
+    write_volume(&dir.path().join("J2/map.mrc"), &(map * 3.7), PIXEL_A).unwrap();
     let slicer = Cpu.slicer(map.view(), 2.0, 0.5 * BOX as f64).unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(9);
     let mut writer =
@@ -103,7 +117,8 @@ fn project(group: PointGroup, signal_sd: f64) -> Project1 {
         slice.shift(pose.shift_a[0] / PIXEL_A, pose.shift_a[1] / PIXEL_A);
         let image = slice.into_box();
         let sd = (image.iter().map(|v| v * v).sum::<f32>() / image.len() as f32).sqrt();
-        let noisy = image.mapv(|v| v * signal_sd as f32 / sd + rng.sample::<f32, _>(StandardNormal));
+        let noisy = image
+            .mapv(|v| contrast[index % 2] * v * signal_sd as f32 / sd + rng.sample::<f32, _>(StandardNormal));
         writer.append(noisy.as_slice().unwrap()).unwrap();
         truth.push(pose);
         list.push(Particle {
@@ -229,37 +244,159 @@ fn ranks_and_interruptions_change_nothing() {
     let mut params = project.params();
     params["max_iterations"] = json!(2);
     project.run("J3", params.clone(), &Solo, usize::MAX).unwrap();
-    // stopped after the first iteration, gone on by three ranks
-    let stopped = project.run("J4", params.clone(), &Solo, 1).unwrap_err();
-    assert!(matches!(stopped, StageError::Stopped), "{stopped}");
-    assert!(!project.dir.path().join("J4/map.mrc").exists());
-    Threads::run(3, |comm| {
-        project.run("J4", params.clone(), comm, usize::MAX).unwrap();
-    });
-    for file in ["map.mrc", "half1.mrc", "half2.mrc", "mask.mrc", "checkpoint/refinement.bin"] {
-        assert!(project.bytes("J3", file) == project.bytes("J4", file), "{file}");
+    // stopped after the first iteration, gone on by other numbers of ranks
+    for (job, ranks) in [("J4", 2), ("J5", 3), ("J6", 4)] {
+        let stopped = project.run(job, params.clone(), &Solo, 1).unwrap_err();
+        assert!(matches!(stopped, StageError::Stopped), "{stopped}");
+        assert!(!project.dir.path().join(job).join("map.mrc").exists());
+        Threads::run(ranks, |comm| {
+            project.run(job, params.clone(), comm, usize::MAX).unwrap();
+        });
+        for file in ["map.mrc", "half1.mrc", "half2.mrc", "mask.mrc", "checkpoint/refinement.bin"] {
+            assert!(project.bytes("J3", file) == project.bytes(job, file), "{file}, {ranks} ranks");
+        }
+    }
+}
+
+#[test]
+fn a_local_search_starts_from_the_poses_given_and_finds_the_same() {
+    let project = project(PointGroup::Dihedral(2), 0.5);
+    let path = project.dir.path().join("J1/particles.h5");
+    let mut set = particles::read(&path).unwrap();
+    for (particle, truth) in set.particles.iter_mut().zip(&project.truth) {
+        let turned = truth.rotation * Rotation::from_rotation_vector([0.05, -0.04, 0.05]);
+        particle.pose = Some(Pose { rotation: turned, shift_a: truth.shift_a.map(|a| a + 2.0) });
+    }
+    set.particles[PARTICLES - 1].pose = None;
+    particles::write(&path, &set).unwrap();
+    let mut params = project.params();
+    params["search"] = json!("local");
+    let report = project.run("J3", params, &Solo, usize::MAX).unwrap();
+    assert_eq!(report.skipped.len(), 1, "{:?}", report.skipped);
+    assert!(report.skipped[0].reason.contains("no pose"), "{:?}", report.skipped);
+    let golden: Golden = serde_json::from_str(include_str!("golden/phantom.json")).unwrap();
+    let (rotation_deg, shift_a) = project.errors("J3");
+    assert!(rotation_deg <= golden.rotation_deg && shift_a <= golden.shift_a, "{rotation_deg}°, {shift_a} Å");
+}
+
+#[test]
+fn amplitudes_of_groups_are_found_and_do_no_harm() {
+    let group = PointGroup::Dihedral(2);
+    let map = object(group);
+    let truth_fsc05_a = |project: &Project1, job: &str| {
+        let found = read_volume(&project.dir.path().join(job).join("map.mrc")).unwrap().data;
+        resolution_at(&fsc_of_maps(found.view(), map.view(), None), 0.5, BOX, PIXEL_A).0
+    };
+    for contrast in [[1.3f32, 0.7], [1.0, 1.0]] {
+        let project = project_with(group, &map, 0.5, contrast);
+        let mut params = project.params();
+        let report = project.run("J3", params.clone(), &Solo, usize::MAX).unwrap();
+        for half in ["half1", "half2"] {
+            let found = |group: usize| report.data["amplitudes"][group][half].as_f64().unwrap();
+            let (ratio, planted) = (found(0) / found(1), f64::from(contrast[0] / contrast[1]));
+            // 40 particles a group and half, each known to some 10 %, and the prior
+            assert!((ratio / planted - 1.0).abs() < 0.12, "{contrast:?}, {half}: {ratio}");
+        }
+        params["amplitudes"] = json!(false);
+        let without = project.run("J4", params, &Solo, usize::MAX).unwrap();
+        assert_eq!(without.get("amplitude_spread"), Some(0.0));
+        let (with_them, without) = (truth_fsc05_a(&project, "J3"), truth_fsc05_a(&project, "J4"));
+        assert!(with_them < 1.05 * without, "{contrast:?}: {with_them} Å, without amplitudes {without} Å");
+    }
+}
+
+#[test]
+fn every_way_of_masking_refines() {
+    let project = project(PointGroup::Dihedral(2), 0.5);
+    for (job, masking) in [("J3", "sphere"), ("J4", "none")] {
+        let mut params = project.params();
+        params["masking"] = json!(masking);
+        let report = project.run(job, params, &Solo, usize::MAX).unwrap();
+        assert!(project.errors(job).0 < 4.0, "{masking}: {}°", project.errors(job).0);
+        let number = |key: &str| report.get(key).unwrap();
+        if masking == "none" {
+            assert_eq!(number("resolution_masked_A"), number("resolution_unmasked_A"));
+        } else {
+            assert_eq!(number("resolution_masked_A"), number("resolution_spherical_A"));
+        }
+    }
+}
+
+/// The map without anything from shell 9 on, so that what halves agree in there can only come from noise.
+const SIGNAL_SHELLS: f64 = 9.0;
+
+#[test]
+fn halves_agree_in_nothing_beyond_the_signal() {
+    let map = object(PointGroup::C1);
+    let mut half = HalfVolume::of_box(map.view());
+    half.weigh(|r| f64::from(u8::from(r < SIGNAL_SHELLS)));
+    let project = project_of(PointGroup::C1, &half.into_box(), 0.7);
+    project.run("J3", project.params(), &Solo, usize::MAX).unwrap();
+    let read = |file: &str| read_volume(&project.dir.path().join("J3").join(file)).unwrap().data;
+    let curve = fsc_of_maps(read("half1.mrc").view(), read("half2.mrc").view(), None);
+    assert!(curve[6] > 0.5, "the signal is found: {curve:?}");
+    // the padded grid and linear interpolation reach one shell further; a shell has some 4π r²/2 free coefficients
+    let beyond: Vec<usize> = (SIGNAL_SHELLS as usize + 2..BOX / 2).collect();
+    let coefficients: f64 =
+        beyond.iter().map(|&shell| 2.0 * std::f64::consts::PI * (shell * shell) as f64).sum();
+    let mean = beyond.iter().map(|&shell| curve[shell] * (shell * shell) as f64).sum::<f64>()
+        / beyond.iter().map(|&shell| (shell * shell) as f64).sum::<f64>();
+    assert!(mean.abs() < 4.0 / coefficients.sqrt(), "{mean}: {curve:?}");
+    for shell in beyond {
+        let scatter = 1.0 / (2.0 * std::f64::consts::PI).sqrt() / shell as f64;
+        assert!(curve[shell].abs() < 5.0 * scatter, "shell {shell}: {curve:?}");
     }
 }
 
 #[test]
 #[allow(clippy::disallowed_methods)] // a test breaks its own input
-fn a_broken_image_is_left_out_and_too_many_end_the_job() {
+fn unfit_images_are_left_out_and_listed_and_too_many_end_the_job() {
     let project = project(PointGroup::Dihedral(2), 0.5);
     let path = project.dir.path().join("J1/stack.mrcs");
     let mut bytes = std::fs::read(&path).unwrap();
-    // a NaN in image 7
-    let place = 1024 + (7 * BOX * BOX + 55) * 4;
-    bytes[place..place + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let mut put = |image: usize, pixels: std::ops::Range<usize>, value: f32| {
+        for pixel in pixels {
+            let place = 1024 + (image * BOX * BOX + pixel) * 4;
+            bytes[place..place + 4].copy_from_slice(&value.to_le_bytes());
+        }
+    };
+    put(7, 55..56, f32::NAN);
+    put(20, 0..BOX * BOX, 0.0);
+    put(33, 0..BOX * BOX, 3.7);
+    put(41, 9..10, f32::INFINITY);
     std::fs::write(&path, &bytes).unwrap();
+    // an image of another size, one that the stack does not have, a stack that is not there
+    let mut other =
+        MrcWriter::create(&project.dir.path().join("J1/small.mrcs"), MrcSpec::images(24, 24, PIXEL_A))
+            .unwrap();
+    other.append(&[1.0; 24 * 24]).unwrap();
+    other.finish().unwrap();
+    let table = project.dir.path().join("J1/particles.h5");
+    let mut set = particles::read(&table).unwrap();
+    (set.particles[50].stack_path, set.particles[50].stack_index) = ("J1/small.mrcs".into(), 0);
+    set.particles[60].stack_index = PARTICLES as u32;
+    set.particles[70].stack_path = "J1/lost.mrcs".into();
+    particles::write(&table, &set).unwrap();
     let mut params = project.params();
     params["max_iterations"] = json!(1);
     let report = project.run("J3", params.clone(), &Solo, usize::MAX).unwrap();
-    assert_eq!(report.skipped.len(), 1);
-    assert!(report.skipped[0].item.starts_with("000008@"), "{:?}", report.skipped);
-    assert_eq!(report.get("particles"), Some(PARTICLES as f64 - 1.0));
-    params["max_bad_fraction"] = json!(0.0);
+    let expected = [
+        ("000008@", "NaN"),
+        ("000021@", "constant"),
+        ("000034@", "constant"),
+        ("000042@", "inf"),
+        ("000001@J1/small.mrcs", "24 × 24"),
+        ("000161@", "the stack has 160"),
+        ("000071@J1/lost.mrcs", "lost.mrcs"),
+    ];
+    assert_eq!(report.skipped.len(), expected.len(), "{:?}", report.skipped);
+    for ((item, reason), found) in expected.iter().zip(&report.skipped) {
+        assert!(found.item.starts_with(item) && found.reason.contains(reason), "{item}, {reason}: {found:?}");
+    }
+    assert_eq!(report.get("particles"), Some((PARTICLES - expected.len()) as f64));
+    params["max_bad_fraction"] = json!(0.04);
     let error = project.run("J4", params, &Solo, usize::MAX).unwrap_err();
-    assert!(matches!(error, StageError::TooManyBad { bad: 1, .. }), "{error}");
+    assert!(matches!(error, StageError::TooManyBad { bad: 7, .. }), "{error}");
 }
 
 #[test]

@@ -102,6 +102,35 @@ fn the_fall_off_is_found_where_the_signal_is_clear() {
 }
 
 #[test]
+fn a_planted_b_factor_is_recovered_within_a_tenth() {
+    const LARGE: usize = 96;
+    let dir = tempfile::tempdir().unwrap();
+    let white = |seed: u64| {
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+        Array3::from_shape_simple_fn((LARGE, LARGE, LARGE), || {
+            rng.sample::<f32, _>(rand_distr::StandardNormal)
+        })
+    };
+    mrc::write_volume(&dir.path().join("mask.mrc"), &sphere(LARGE, 28.0, 4.0), PIXEL_A).unwrap();
+    let (ball, noise) = (white(5) * sphere(LARGE, 28.0, 3.0), [white(6), white(7)]);
+    for b_factor in [30.0, 80.0, 150.0] {
+        let mut half = HalfVolume::of_box(ball.view());
+        half.weigh(|r| (-0.25 * b_factor * (r / (LARGE as f64 * PIXEL_A)).powi(2)).exp());
+        let object = half.into_box();
+        for strength in [0.05, 0.2, 0.6] {
+            for (role, noise) in ["half1", "half2"].into_iter().zip(&noise) {
+                let map = &object + &(noise * strength);
+                mrc::write_volume(&dir.path().join(format!("{role}.mrc")), &map, PIXEL_A).unwrap();
+            }
+            let report = run(dir.path(), json!({}), Some("mask.mrc")).unwrap();
+            let found = -report.get("bfactor_fitted_A2").unwrap();
+            let off = found / b_factor - 1.0;
+            assert!(off.abs() < 0.1, "B {b_factor} Å², noise {strength}: {found} Å²");
+        }
+    }
+}
+
+#[test]
 fn the_automatic_mask_covers_the_object() {
     let dir = tempfile::tempdir().unwrap();
     write_halves(dir.path(), 0.3);

@@ -1,8 +1,10 @@
 //! The Fourier pixels of a box in the order the alignment walks through them, and one image's values there.
 
+use super::simd;
+use crate::cpu::pose_search::simd::Simd;
 use crate::likelihood::{ImageModel, band_window, spectrum_at};
 use num_complex::Complex32;
-use vitreous_model::conventions::signed_frequency;
+use vitreous_model::conventions::{shell_of, signed_frequency};
 
 /// One of each Friedel pair of lattice points inside Nyquist, without DC, by rings of rising radius and by angle within
 /// a ring, so that a band is a prefix and neighbours in the list are neighbours on the grid.
@@ -14,6 +16,8 @@ pub struct Lattice {
     pub qy: Vec<f32>,
     /// Radii.
     pub radius: Vec<f32>,
+    /// FSC shells.
+    pub shell: Vec<u32>,
     /// Row and column in a half image.
     index: Vec<(u32, u32)>,
     /// Points with a radius up to r, for r = 0, 1, …
@@ -40,7 +44,9 @@ impl Lattice {
         let within = (0..rings).map(|r| points.partition_point(|p| p.0 <= r)).collect();
         let qx: Vec<f32> = points.iter().map(|p| p.3 as f32).collect();
         let qy: Vec<f32> = points.iter().map(|p| signed_frequency(p.2, box_px) as f32).collect();
+        let shell = |(&x, &y): (&f32, &f32)| shell_of(f64::from(x).hypot(y.into())) as u32;
         Self {
+            shell: qx.iter().zip(&qy).map(shell).collect(),
             radius: qx.iter().zip(&qy).map(|(x, y)| x.hypot(*y)).collect(),
             index: points.iter().map(|p| (p.2 as u32, p.3 as u32)).collect(),
             qx,
@@ -78,26 +84,40 @@ pub struct LatticeImage {
     pub transfer: Vec<f32>,
     /// 1/s2.
     pub over_noise: Vec<f32>,
+    /// The spectrum of which `over_noise` was made: images of a group share it.
+    noise: Vec<f64>,
 }
 
 impl LatticeImage {
-    /// Reads the first `count` points of `model`.
-    pub fn read(&mut self, lattice: &Lattice, model: &ImageModel<'_>, count: usize) {
-        let ctf = model.lattice_ctf();
-        let amplitude = model.amplitude as f32;
-        for list in [&mut self.re, &mut self.im, &mut self.transfer, &mut self.over_noise] {
-            list.clear();
-        }
+    /// Reads the first `count` points of `model`: its coefficients, and up to the first `modelled` of them what a model
+    /// of them needs.
+    pub fn read(&mut self, lattice: &Lattice, model: &ImageModel<'_>, count: usize, modelled: usize) {
+        self.re.clear();
+        self.im.clear();
         let data = model.image.data();
         for &(row, column) in &lattice.index[..count] {
             let Complex32 { re, im } = data[[row as usize, column as usize]];
             self.re.push(re);
             self.im.push(im);
         }
-        for ((&qx, &qy), &r) in lattice.qx.iter().zip(&lattice.qy).zip(&lattice.radius).take(count) {
-            self.transfer.push(amplitude * ctf.value(qx.into(), qy.into()));
-            let variance = spectrum_at(model.noise, r.into());
-            self.over_noise.push((1.0 / variance.max(f64::from(f32::MIN_POSITIVE))) as f32);
+        self.transfer.resize(modelled, 0.0);
+        let (qx, qy) = (&lattice.qx[..modelled], &lattice.qy[..modelled]);
+        simd::transfer(
+            Simd::detect(),
+            &model.lattice_ctf(),
+            model.amplitude as f32,
+            qx,
+            qy,
+            &mut self.transfer,
+        );
+        if self.noise != model.noise || self.over_noise.len() != modelled {
+            self.noise.clear();
+            self.noise.extend_from_slice(model.noise);
+            self.over_noise.clear();
+            self.over_noise.extend(lattice.radius[..modelled].iter().map(|&r| {
+                let variance = spectrum_at(model.noise, r.into());
+                (1.0 / variance.max(f64::from(f32::MIN_POSITIVE))) as f32
+            }));
         }
     }
 }

@@ -3,10 +3,12 @@
 //! | file | |
 //! |---|---|
 //! | `lattice` | the points of a band and an image's values there |
+//! | `look_up` | value and gradient of the reference at a block of points |
 //! | `normal` | logL and its derivatives |
 //! | `simd` | their width, chosen at run time |
 
 pub mod lattice;
+pub mod look_up;
 pub mod normal;
 pub mod simd;
 
@@ -19,11 +21,9 @@ use crate::ops::align::{
 };
 use lattice::{Lattice, LatticeImage};
 use nalgebra::{SMatrix, SVector};
-use normal::NormalJob;
-use num_complex::{Complex32, Complex64};
+use normal::{Compared, NormalJob};
 use rayon::prelude::*;
 use std::f64::consts::TAU;
-use vitreous_model::conventions::shell_of;
 use vitreous_model::pose::Rotation;
 
 /// A step that gains less than this many nats is the last.
@@ -66,6 +66,7 @@ impl Band {
 struct Workspace {
     image: LatticeImage,
     weights: Vec<f32>,
+    compared: Compared,
 }
 
 impl Workspace {
@@ -183,7 +184,7 @@ fn align_one(
     if largest == 0 || image.starts.is_empty() {
         return Vec::new();
     }
-    work.image.read(lattice, &image.model, largest);
+    work.image.read(lattice, &image.model, largest, largest);
     let mut starts: Vec<(PixelPose, u32)> = image.starts.iter().map(|&pose| (pose, 0)).collect();
     let mut kept: Vec<Alignment> = Vec::new();
     for band in bands {
@@ -230,28 +231,22 @@ fn sums_of(
     let zeros = || vec![0.0; shells];
     let mut sums = ShellSums { residual: zeros(), cross: zeros(), model: zeros(), points: zeros() };
     let Some(pose) = image.starts.first() else { return sums };
-    work.image.read(lattice, &image.model, lattice.points());
     let reach = projector.grid().radius(rmax);
-    let m = pose.rotation.matrix();
-    let amplitude = image.model.amplitude;
-    for i in 0..lattice.points() {
-        let (qx, qy, r) = (f64::from(lattice.qx[i]), f64::from(lattice.qy[i]), f64::from(lattice.radius[i]));
-        let shell = shell_of(r).min(shells - 1);
-        let x = Complex64::new(work.image.re[i].into(), work.image.im[i].into());
+    let modelled = lattice.points_within(reach);
+    work.image.read(lattice, &image.model, lattice.points(), modelled);
+    let job = NormalJob { projector, lattice, image: &work.image, weights: &work.weights, pose: *pose };
+    simd::compare(Simd::detect(), &job, modelled, reach, &mut work.compared);
+    let over = if image.model.amplitude == 0.0 { 0.0 } else { 1.0 / image.model.amplitude };
+    for (i, &shell) in lattice.shell.iter().enumerate() {
+        let shell = (shell as usize).min(shells - 1);
         sums.points[shell] += 1.0;
-        if r > reach {
-            sums.residual[shell] += x.norm_sqr();
-            continue;
-        }
-        let k = [0, 1, 2].map(|row: usize| (m[row][0] * qx + m[row][1] * qy) as f32);
-        let Complex32 { re, im } = projector.value(k);
-        let transfer = f64::from(work.image.transfer[i]);
-        let model = Complex64::new(re.into(), im.into()) * transfer;
-        let x = x * Complex64::cis(TAU * (qx * pose.shift_px[0] + qy * pose.shift_px[1]) / n as f64);
-        sums.residual[shell] += (x - model).norm_sqr();
-        if amplitude != 0.0 {
-            sums.cross[shell] += (x * model.conj()).re / amplitude;
-            sums.model[shell] += model.norm_sqr() / (amplitude * amplitude);
+        if i < modelled && f64::from(lattice.radius[i]) <= reach {
+            sums.residual[shell] += f64::from(work.compared.residual[i]);
+            sums.cross[shell] += f64::from(work.compared.cross[i]) * over;
+            sums.model[shell] += f64::from(work.compared.model[i]) * over * over;
+        } else {
+            let (re, im) = (f64::from(work.image.re[i]), f64::from(work.image.im[i]));
+            sums.residual[shell] += re * re + im * im;
         }
     }
     sums
@@ -281,7 +276,7 @@ impl Align for Cpu {
         let lattice = Lattice::new(slicer.grid().n());
         let band = Band::new(&lattice, slicer, &AlignLevel { rmax, keep: 1 });
         let one = |work: &mut Workspace, image: &AlignImage<'_>| {
-            work.image.read(&lattice, &image.model, band.window.len());
+            work.image.read(&lattice, &image.model, band.window.len(), band.window.len());
             work.set_band(&band);
             let problem = Problem {
                 projector: slicer,

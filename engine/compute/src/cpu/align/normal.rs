@@ -1,13 +1,12 @@
-//! logL and its derivatives at a pose: look-ups of value and gradient point by point, then everything else over lanes.
+//! logL and its derivatives at a pose, and what an image and the reference have in common there: blocks of points are
+//! looked up, then summed over lanes.
 
 use super::lattice::{Lattice, LatticeImage};
+use super::look_up::{BLOCK, Cells, Looked};
 use crate::cpu::project::Projector;
+use crate::likelihood::LatticeCtf;
 use crate::ops::align::{NormalEquations, PARAMETERS, PixelPose};
-use num_complex::Complex32;
 use std::f32::consts::PI;
-
-/// Points looked up before they are summed.
-const BLOCK: usize = 64;
 
 /// Independent entries of the Hessian.
 const PAIRS: usize = PARAMETERS * (PARAMETERS + 1) / 2;
@@ -27,12 +26,6 @@ pub struct NormalJob<'a> {
     pub pose: PixelPose,
 }
 
-/// The reference at a block of points: value and gradient along the volume's axes.
-struct Looked {
-    value: [[f32; BLOCK]; 2],
-    gradient: [[[f32; BLOCK]; 2]; 3],
-}
-
 /// Sums over lanes: logL, gradient, upper triangle of the Hessian row by row.
 struct Sums<const L: usize> {
     log_likelihood: [f32; L],
@@ -44,11 +37,17 @@ struct Sums<const L: usize> {
 #[inline(always)]
 pub fn normal_equations<const L: usize, const FMA: bool>(job: &NormalJob<'_>) -> NormalEquations {
     let mut total = NormalEquations::default();
-    let mut looked = Looked { value: [[0.0; BLOCK]; 2], gradient: [[[0.0; BLOCK]; 2]; 3] };
+    let (mut cells, mut looked) = (Cells::EMPTY, Looked::EMPTY);
+    let axes = axes_of(&job.pose);
     let count = job.weights.len();
     for first in (0..count).step_by(BLOCK) {
         let here = BLOCK.min(count - first);
-        look_up(job, first, here, &mut looked);
+        // places beyond the end of the list look up the origin, with no weight
+        let (qx, qy) = (
+            lanes_of(&job.lattice.qx[..first + here], first),
+            lanes_of(&job.lattice.qy[..first + here], first),
+        );
+        cells.look_up::<FMA>(job.projector, &axes, [&qx, &qy], &mut looked);
         let mut sums = Sums {
             log_likelihood: [0f32; L],
             gradient: [[0f32; L]; PARAMETERS],
@@ -67,26 +66,76 @@ pub fn normal_equations<const L: usize, const FMA: bool>(job: &NormalJob<'_>) ->
     total
 }
 
+/// What an image and the model have in common at the points of a band, point by point.
+#[derive(Debug, Clone, Default)]
+pub struct Compared {
+    /// `|X_t - c P|²`.
+    pub residual: Vec<f32>,
+    /// `Re(X_t conj(c P))`.
+    pub cross: Vec<f32>,
+    /// `|c P|²`.
+    pub model: Vec<f32>,
+}
+
+/// See [`super::simd::compare`]. Points with a radius above `reach` are compared with the model at the origin and mean
+/// nothing.
 #[inline(always)]
-fn look_up(job: &NormalJob<'_>, first: usize, here: usize, looked: &mut Looked) {
-    let m = job.pose.rotation.matrix();
-    let axes = [0, 1].map(|column: usize| [0, 1, 2].map(|row: usize| m[row][column] as f32));
-    for i in 0..here {
-        let (qx, qy) = (job.lattice.qx[first + i], job.lattice.qy[first + i]);
-        let k = [0, 1, 2].map(|axis| axes[0][axis] * qx + axes[1][axis] * qy);
-        let (Complex32 { re, im }, gradient) = job.projector.value_and_gradient(k);
-        looked.value[0][i] = re;
-        looked.value[1][i] = im;
-        for (axis, g) in gradient.into_iter().enumerate() {
-            looked.gradient[axis][0][i] = g.re;
-            looked.gradient[axis][1][i] = g.im;
+pub fn compare<const FMA: bool>(job: &NormalJob<'_>, count: usize, reach: f64, out: &mut Compared) {
+    for list in [&mut out.residual, &mut out.cross, &mut out.model] {
+        list.clear();
+        list.resize(count.next_multiple_of(BLOCK), 0.0);
+    }
+    let (mut cells, mut looked) = (Cells::EMPTY, Looked::EMPTY);
+    let axes = axes_of(&job.pose);
+    let n = job.projector.grid().n() as f32;
+    let [tx, ty] = job.pose.shift_px.map(|t| t as f32 / n);
+    let reach = reach as f32;
+    for first in (0..count).step_by(BLOCK) {
+        let all = |list: &[f32]| lanes_of::<BLOCK>(&list[..count.min(list.len())], first);
+        let (mut qx, mut qy) = (all(&job.lattice.qx), all(&job.lattice.qy));
+        let mut turns = [0f32; BLOCK];
+        let radius = all(&job.lattice.radius);
+        for l in 0..BLOCK {
+            turns[l] = multiply_add::<FMA>(qx[l], tx, qy[l] * ty);
+            let inside = if radius[l] <= reach { 1.0 } else { 0.0 };
+            (qx[l], qy[l]) = (qx[l] * inside, qy[l] * inside);
+        }
+        cells.look_up::<FMA>(job.projector, &axes, [&qx, &qy], &mut looked);
+        let (cos, sin) = cis::<BLOCK, FMA>(&turns);
+        let (re, im, transfer) = (all(&job.image.re), all(&job.image.im), all(&job.image.transfer));
+        let place = first..first + BLOCK;
+        let lists = out.residual[place.clone()]
+            .iter_mut()
+            .zip(&mut out.cross[place.clone()])
+            .zip(&mut out.model[place]);
+        for (l, ((residual, cross), model)) in lists.enumerate() {
+            let (xr, xi) = (re[l] * cos[l] - im[l] * sin[l], re[l] * sin[l] + im[l] * cos[l]);
+            let (mr, mi) = (transfer[l] * looked.value[0][l], transfer[l] * looked.value[1][l]);
+            *residual = (xr - mr) * (xr - mr) + (xi - mi) * (xi - mi);
+            *cross = xr * mr + xi * mi;
+            *model = mr * mr + mi * mi;
         }
     }
 }
 
+/// See [`super::simd::transfer`].
+#[inline(always)]
+pub fn transfer(ctf: &LatticeCtf, amplitude: f32, qx: &[f32], qy: &[f32], out: &mut [f32]) {
+    for ((out, &qx), &qy) in out.iter_mut().zip(qx).zip(qy) {
+        *out = amplitude * ctf.value(qx.into(), qy.into());
+    }
+}
+
+/// The two columns of a pose's rotation that span its slice.
+#[inline(always)]
+fn axes_of(pose: &PixelPose) -> [[f32; 3]; 2] {
+    let m = pose.rotation.matrix();
+    [0, 1].map(|column: usize| [0, 1, 2].map(|row: usize| m[row][column] as f32))
+}
+
 /// `a · b + c`, fused where the processor does so.
 #[inline(always)]
-fn multiply_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+pub fn multiply_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
