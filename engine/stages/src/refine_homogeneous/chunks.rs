@@ -3,6 +3,7 @@
 //! nothing depends on how many ranks there are.
 
 use super::data::Data;
+use crate::ranks::share;
 use crate::{Ctx, StageError};
 use ndarray::Array2;
 use num_complex::Complex32;
@@ -134,27 +135,6 @@ fn cache_bytes(asked_gib: f64, ranks: usize, granted_mib: Option<u64>) -> usize 
     let asked = asked_gib * GIB / ranks as f64;
     let granted = granted_mib.map_or(f64::INFINITY, |mib| SHARE_OF_MEMORY * mib as f64 * f64::from(1 << 20));
     asked.min(granted) as usize
-}
-
-/// The numbers of every rank, in order, for every rank.
-pub fn share(comm: &dyn Comm, mine: &[f64]) -> Vec<Vec<f64>> {
-    let bytes: Vec<u8> = mine.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let gathered = comm.gather(&bytes);
-    let mut packed: Vec<u8> = Vec::new();
-    for part in &gathered {
-        packed.extend((part.len() as u64).to_le_bytes());
-        packed.extend(part);
-    }
-    comm.broadcast(0, &mut packed);
-    let mut rest = packed.as_slice();
-    let mut all = Vec::with_capacity(comm.size());
-    while let Some((length, after)) = rest.split_first_chunk::<8>() {
-        let length = (u64::from_le_bytes(*length) as usize).min(after.len());
-        let (part, after) = after.split_at(length);
-        all.push(part.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect());
-        rest = after;
-    }
-    all
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The job's inputs, checked and put into the units of the refinement.
 
 use crate::particle_images::{ParticleImages, UnfitParticle};
+use crate::ranks::share;
 use crate::{Ctx, StageError};
 use ndarray::Array3;
 use rayon::prelude::*;
@@ -19,7 +20,7 @@ use vitreous_model::event::EventKind;
 use vitreous_model::half_set::HalfSet;
 use vitreous_model::particle::ParticleSet;
 
-use super::chunks::{CHUNK, share};
+use super::chunks::CHUNK;
 use super::schedule::Geometry;
 use super::state::ParticleState;
 
