@@ -9,7 +9,8 @@ use vitreous_model::conventions::{shell_of, signed_frequency};
 /// Planes summed together, in order: the result does not depend on threads.
 const PLANES: usize = 16;
 
-/// FSC by shell within `half_angle_rad` of each direction or its opposite, `[direction][shell]`; 0 where there is nothing.
+/// FSC by shell within `half_angle_rad` of each direction or its opposite, `[direction][shell]`; NaN where a shell has nothing
+/// in the cone, as the first ones.
 /// Directions are unit vectors (x, y, z).
 ///
 /// # Panics
@@ -36,7 +37,7 @@ pub fn conical_fsc(
         .collect();
     (0..directions.len() * shells(n))
         .map(|at| sums.iter().fold([0.0; 3], |sum, group| [0, 1, 2].map(|i| sum[i] + group[at][i])))
-        .map(|[cross, one, two]| if one * two > 0.0 { cross / (one * two).sqrt() } else { 0.0 })
+        .map(|[cross, one, two]| if one * two > 0.0 { cross / (one * two).sqrt() } else { f64::NAN })
         .collect::<Vec<f64>>()
         .chunks(shells(n))
         .map(<[f64]>::to_vec)

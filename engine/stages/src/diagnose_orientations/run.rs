@@ -64,9 +64,14 @@ fn cones(ctx: &Ctx<'_>, params: &DiagnoseOrientations) -> Result<Option<Cones>, 
     let (bands, sectors) = CONE_CELLS;
     // opposite directions are one
     let directions = &cells(bands, sectors)[..bands * sectors / 2];
-    let curves = conical_fsc(&a, &b, directions, params.cone_half_angle.to_radians());
+    let whole = fsc(&a, &b);
+    let mut curves = conical_fsc(&a, &b, directions, params.cone_half_angle.to_radians());
+    // small shells have no coefficient in some cones: what holds for all directions holds for them
+    for curve in &mut curves {
+        curve.iter_mut().zip(&whole).filter(|(own, _)| own.is_nan()).for_each(|(own, all)| *own = *all);
+    }
     let edge_a = half.dim().0 as f64 * volume.output.pixel_size_a.unwrap_or(voxel_a);
-    Ok(Some(Cones { whole: fsc(&a, &b), curves, edge_a }))
+    Ok(Some(Cones { whole, curves, edge_a }))
 }
 
 /// A cubic map and its voxel size, Å.

@@ -101,7 +101,9 @@ fn views_from_all_sides_are_even_and_from_above_are_not() {
     assert!(above.notes[0].contains("No view samples"), "{:?}", above.notes);
     // a fourfold axis along z changes nothing for them, octahedral symmetry shows them from six sides
     let octahedral = run(dir.path(), false, &[], json!({"symmetry": "O"})).unwrap();
-    assert!(octahedral.get("unsampled_percent").unwrap() < 15.0, "{:?}", octahedral.numbers);
+    // all but directions far from the planes of two axes: those about the threefold axes
+    let unsampled = octahedral.get("unsampled_percent").unwrap();
+    assert!((20.0..35.0).contains(&unsampled), "{:?}", octahedral.numbers);
 }
 
 #[test]
