@@ -113,12 +113,13 @@ impl RefineHomogeneous {
 /// Bytes per point of a padded grid: numerator and weight of both halves in 64-bit integers, both references as pairs of
 /// floats.
 const BYTES_PER_POINT: f64 = 2.0 * 24.0 + 2.0 * 8.0;
-/// Volumes of the images' box: maps of the halves, mask, sphere, starting map, what is made of them.
-const VOLUMES: f64 = 6.0;
+/// Volumes of the images' box: maps of the halves, mask, sphere, starting map, transforms, and what the allocator keeps of
+/// those that came before. Fitted, with [`BASE_MIB`], to measured peaks of boxes of 64 to 192 pixels (BENCHMARKS.md).
+const VOLUMES: f64 = 11.5;
 /// Images on their way, of 128 each: whole transforms of this chunk and the next, cropped ones, slices to insert.
 const IMAGES: f64 = 4.5 * 128.0;
 /// The program, views of the search, tables, MiB.
-const BASE_MIB: f64 = 60.0;
+const BASE_MIB: f64 = 65.0;
 
 /// Peak memory, MiB, and how it comes about.
 fn memory(params: &RefineHomogeneous, edge: u64, items: u64) -> (u64, String) {
@@ -170,3 +171,40 @@ pub static JOB: Typed<RefineHomogeneous> = Typed {
     per_item: false,
     estimate,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_what_was_measured() {
+        // box, particles, padding, peak MiB of `ci/bench refine-homogeneous` on one thread (2026-11-29)
+        for (edge, items, padding, peak_mib) in [
+            (64, 400, 1.5, 108.3),
+            (64, 300, 1.5, 113.4),
+            (64, 2000, 1.5, 150.3),
+            (96, 600, 1.5, 262.3),
+            (128, 1000, 1.25, 402.6),
+            (128, 1000, 1.5, 490.8),
+            (128, 1000, 2.0, 845.2),
+            (128, 600, 1.5, 464.9),
+            (192, 200, 1.5, 1212.6),
+        ] {
+            let params = RefineHomogeneous { padding: Some(padding), ..RefineHomogeneous::default() };
+            let (expected, why) = memory(&params, edge, items);
+            let off = expected as f64 / peak_mib - 1.0;
+            assert!(
+                off.abs() < 0.15,
+                "box {edge}, {items} particles, padding {padding}: {expected} MiB, {why}"
+            );
+        }
+    }
+
+    #[test]
+    fn large_boxes_stay_under_16_gib() {
+        for edge in [448, 512] {
+            let (expected, why) = memory(&RefineHomogeneous::default(), edge, 100_000);
+            assert!(expected < 16 * 1024, "box {edge}: {why}");
+        }
+    }
+}

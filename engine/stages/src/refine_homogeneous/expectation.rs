@@ -23,9 +23,9 @@ use vitreous_model::half_set::HalfSet;
 use vitreous_model::pose::{Pose, Rotation};
 
 /// Candidates of the search that are refined in the first iterations …
-const FIRST_CANDIDATES: usize = 4;
+const FIRST_CANDIDATES: usize = 8;
 /// … and later, beside the last pose.
-const LATER_CANDIDATES: usize = 2;
+const LATER_CANDIDATES: usize = 3;
 
 /// Candidates are at least this many steps of the grid apart.
 const SEPARATION_STEPS: f64 = 1.6;

@@ -119,7 +119,7 @@ impl<'a, D: Insert> Accumulation<'a, D> {
                 numerator: numerator.view(),
                 weight: weight.view(),
                 rotations: &rotations,
-                rmax: 0.5 * slices.box_px as f64 - 1.0,
+                rmax: 0.5 * slices.box_px as f64,
             };
             self.device.insert(&mut self.sums[half.index()], &batch).map_err(device_error)?;
         }

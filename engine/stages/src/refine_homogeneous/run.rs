@@ -217,7 +217,7 @@ fn next_state(
     let (resolved, well_resolved) = (maps.radius_at(0.143), maps.radius_at(0.5));
     let iteration = state.iteration + 1;
     let change = if change_deg.is_nan() { f64::INFINITY } else { change_deg };
-    let (progress, enough) = state.progress.advanced(resolved, change);
+    let (progress, enough) = state.progress.advanced(resolved, change, jumped);
     let mut history = state.history.clone();
     history.push(IterationRecord {
         box_px: maps.mask.dim().0 as f64,

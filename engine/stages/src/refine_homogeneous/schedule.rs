@@ -24,6 +24,12 @@ const GROWTH: f64 = 0.3;
 /// Iterations without a gain of resolution after which refinement ends.
 const PATIENCE: u32 = 2;
 
+/// Refinement goes on while more than this share of the particles leave the neighbourhood of their pose …
+const UNSETTLED: f64 = 0.05;
+
+/// … but not for more than so many iterations without a gain: junk never settles.
+const LAST_PATIENCE: u32 = 6;
+
 /// A gain of resolution counts if it is at least this share of the radius reached (and at least a shell).
 const WORTHWHILE_GAIN: f64 = 0.03;
 
@@ -120,15 +126,16 @@ impl Progress {
         Self { best_resolved: 0.0, stalled: 0, change_deg: f64::INFINITY }
     }
 
-    /// After an iteration that reached `resolved` and changed rotations by `change_deg` (median); and whether
-    /// refinement may end.
-    pub fn advanced(&self, resolved: f64, change_deg: f64) -> (Self, bool) {
+    /// After an iteration that reached `resolved`, changed rotations by `change_deg` (median) and saw the share `jumped` of
+    /// the particles leave the neighbourhood of their pose; and whether refinement may end.
+    pub fn advanced(&self, resolved: f64, change_deg: f64, jumped: f64) -> (Self, bool) {
         let grew = resolved >= self.best_resolved + (WORTHWHILE_GAIN * self.best_resolved).max(1.0);
         let settling = change_deg < (1.0 - WORTHWHILE_CHANGE) * self.change_deg
             && change_deg.to_radians() * resolved > LEAST_CHANGE;
         let stalled = if grew { 0 } else { self.stalled + 1 };
         let next = Self { best_resolved: self.best_resolved.max(resolved), stalled, change_deg };
-        (next, stalled >= PATIENCE && !settling)
+        let unsettled = jumped > UNSETTLED && stalled < LAST_PATIENCE;
+        (next, stalled >= PATIENCE && !settling && !unsettled)
     }
 }
 
@@ -170,17 +177,21 @@ mod unit {
 
     #[test]
     fn refinement_ends_when_nothing_moves_any_more() {
-        let (progress, done) = Progress::start().advanced(10.0, 20.0);
+        let (progress, done) = Progress::start().advanced(10.0, 20.0, 0.0);
         assert!(!done);
-        let (progress, done) = progress.advanced(10.0, 5.0);
+        let (progress, done) = progress.advanced(10.0, 5.0, 0.0);
         assert!(!done);
-        let (progress, done) = progress.advanced(9.0, 2.0);
+        let (progress, done) = progress.advanced(9.0, 2.0, 0.0);
         // no gain twice, but poses still settle
         assert!(!done);
-        assert!(progress.advanced(10.0, 1.9).1);
-        assert!(!progress.advanced(11.0, 1.9).1);
+        assert!(progress.advanced(10.0, 1.9, 0.0).1);
+        assert!(!progress.advanced(11.0, 1.9, 0.0).1);
         // changes that no longer matter end it, however they fall
-        assert!(progress.advanced(10.0, 0.1).1);
+        assert!(progress.advanced(10.0, 0.1, 0.0).1);
+        // one particle in ten still jumps: it goes on, though not for ever
+        assert!(!progress.advanced(10.0, 1.9, 0.1).1);
+        let tired = Progress { stalled: LAST_PATIENCE - 1, ..progress };
+        assert!(tired.advanced(10.0, 1.9, 0.1).1);
     }
 
     #[test]
