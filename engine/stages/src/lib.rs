@@ -13,6 +13,7 @@ mod estimate_ctf;
 mod export_relion;
 pub mod exposure_files;
 pub mod extract_particles;
+mod flip_hand;
 pub mod import_micrographs;
 pub mod import_movies;
 mod import_particles;
@@ -61,6 +62,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &reconstruct::Reconstruct,
     &make_mask::MakeMask,
     &sharpen::Sharpen,
+    &flip_hand::FlipHand,
     &export_relion::ExportRelion,
     &simulate::Simulate,
 ];
