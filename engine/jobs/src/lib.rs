@@ -16,6 +16,7 @@ pub mod estimate;
 pub mod estimate_ctf;
 pub mod export_relion;
 pub mod extract_particles;
+pub mod flip_hand;
 pub mod import_micrographs;
 pub mod import_movies;
 pub mod import_particles;
@@ -70,6 +71,7 @@ pub static CATALOG: &[&dyn JobType] = &[
     &make_mask::JOB,
     &sharpen::JOB,
     &diagnose_orientations::JOB,
+    &flip_hand::JOB,
     &export_relion::JOB,
     &simulate::JOB,
 ];

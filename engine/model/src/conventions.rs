@@ -99,6 +99,7 @@
 //!
 //! # Handedness
 //! A projection image cannot tell a map from its mirror; ab-initio maps have an arbitrary hand until a person decides.
+//! A map is flipped by x to -x; its particles' rotations R become `M_x R M_z` ([`crate::pose::Rotation::of_mirrored_map`]).
 
 /// The centre pixel of an axis of `n` pixels.
 pub const fn centre(n: usize) -> usize {

@@ -129,6 +129,23 @@ impl Rotation {
         Self { w: self.w, x: -self.x, y: -self.y, z: -self.z }
     }
 
+    /// The pose of the same image with the mirror image of its map, x to -x: `M_x R M_z`.
+    ///
+    /// With `V'(v) = V(M_x v)`, a point of the image at depth z reads `V'(M_x R M_z p) = V(R M_z p)`: the old map at depth
+    /// -z, so the projections are the same.
+    /// ```
+    /// use vitreous_model::pose::Rotation;
+    /// let r = Rotation::from_euler_zyz_deg(30.0, 50.0, -70.0);
+    /// let [x, y, z] = r.apply([1.0, 2.0, 3.0]);
+    /// let mirrored = r.of_mirrored_map().apply([1.0, 2.0, -3.0]);
+    /// assert!(mirrored.iter().zip([-x, y, z]).all(|(a, b)| (a - b).abs() < 1e-12));
+    /// assert!(r.of_mirrored_map().of_mirrored_map().angle_to_rad(r) < 1e-12);
+    /// ```
+    pub fn of_mirrored_map(self) -> Self {
+        // M_x R M_x, then M_x M_z, which is half a turn about y
+        Self { w: self.w, x: self.x, y: -self.y, z: -self.z } * Self::new(0.0, 0.0, 1.0, 0.0)
+    }
+
     /// The image of the point `p`.
     pub fn apply(self, p: [f64; 3]) -> [f64; 3] {
         let m = self.matrix();

@@ -18,6 +18,7 @@ mod estimate_ctf;
 mod export_relion;
 pub mod exposure_files;
 pub mod extract_particles;
+mod flip_hand;
 mod image_stacks;
 pub mod import_micrographs;
 pub mod import_movies;
@@ -81,6 +82,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &make_mask::MakeMask,
     &sharpen::Sharpen,
     &diagnose_orientations::DiagnoseOrientations,
+    &flip_hand::FlipHand,
     &export_relion::ExportRelion,
     &simulate::Simulate,
 ];

@@ -21,7 +21,7 @@ use vitreous_model::pose::Rotation;
 use vitreous_model::symmetry::PointGroup;
 
 /// Poses drawn per particle.
-const DRAWS: usize = 6;
+pub const DRAWS: usize = 6;
 /// Only the best so many views of a particle can be drawn.
 const BEST_VIEWS: usize = 60;
 /// How much of a direction's mean score over the batch is taken off before views are compared, while the amplitude is
@@ -42,6 +42,8 @@ const BAND_MARGIN: f64 = 4.0;
 pub struct Drawn {
     /// Place in the list of images.
     pub image: usize,
+    /// Map it was drawn from.
+    pub class: usize,
     /// Orientation.
     pub rotation: Rotation,
     /// Where the particle lies, pixels of the working box.
@@ -83,6 +85,8 @@ pub fn random_rotation(random: &mut ChaCha8Rng) -> Rotation {
 
 /// What a search needs besides the images.
 pub struct Reference<'a, D: PoseSearch> {
+    /// The class it is the map of.
+    pub class: usize,
     /// The device.
     pub device: &'a D,
     /// The map, ready for slicing.
@@ -142,40 +146,79 @@ impl<D: PoseSearch> Reference<'_, D> {
     }
 }
 
-/// Poses drawn for this rank's particles of a batch, and how many poses of a particle were still likely on average
-/// over all ranks.
+/// Poses drawn for this rank's particles of a batch from the views of all classes, and how many poses of a particle
+/// were still likely: the sum over this rank's particles, in [`SCORE_STEPS`].
 pub fn draw_poses<D: PoseSearch>(
     comm: &dyn Comm,
-    views: &D::Views,
-    reference: &Reference<'_, D>,
+    classes: &[(Reference<'_, D>, D::Views)],
     images: &[WorkingImage],
     mine: &[usize],
     step: &Step,
     seeds: Seeds,
-) -> (Vec<Drawn>, f64) {
+) -> (Vec<Drawn>, i64) {
     let chosen: Vec<&WorkingImage> = mine.iter().map(|&index| &images[index]).collect();
-    let device = reference.device;
-    let scores = device.score_views(views, &reference.search_images(&chosen));
-    let geometry = device.geometry(views);
-    let offsets = match step.scoring {
-        Scoring::FreeAmplitude => mean_scores(comm, &scores, geometry.views()),
-        Scoring::Likelihood => vec![0.0; geometry.views()],
-    };
+    let searched = classes.iter().map(|(reference, views)| {
+        let scores = reference.device.score_views(views, &reference.search_images(&chosen));
+        let geometry = reference.device.geometry(views);
+        let offsets = match step.scoring {
+            Scoring::FreeAmplitude => mean_scores(comm, &scores, geometry.views()),
+            Scoring::Likelihood => vec![0.0; geometry.views()],
+        };
+        Searched { class: reference.class, scores, geometry, offsets }
+    });
+    let searched: Vec<Searched<'_>> = searched.collect();
     let mut drawn = Vec::new();
-    let mut effective = [0, mine.len() as i64];
-    for (&index, scores) in mine.iter().zip(&scores) {
-        let mut random = seeds.generator(images[index].id + 1);
-        let (poses, likely) = draw(scores, geometry, &offsets, step.temperature, &mut random);
-        effective[0] += (likely * SCORE_STEPS) as i64;
-        drawn.extend(poses.into_iter().map(|(rotation, shift_px, share)| Drawn {
-            image: index,
-            rotation,
-            shift_px,
-            share,
-        }));
+    let mut effective = 0;
+    for (number, &image) in mine.iter().enumerate() {
+        let mut random = seeds.generator(images[image].id + 1);
+        let (poses, likely) = draw(&searched, number, image, step.temperature, &mut random);
+        effective += (likely * SCORE_STEPS) as i64;
+        drawn.extend(poses);
     }
-    comm.sum_in_place_i64(&mut effective);
-    (drawn, effective[0] as f64 / SCORE_STEPS / effective[1].max(1) as f64)
+    (drawn, effective)
+}
+
+/// Log evidence of each image under each of `count` classes, nats: `[image][class]`. The views were prepared for
+/// evidence; a class without any has none.
+pub fn log_evidence<D: PoseSearch>(
+    classes: &[(Reference<'_, D>, D::Views)],
+    count: usize,
+    images: &[&WorkingImage],
+) -> Vec<Vec<f64>> {
+    let mut evidence = vec![vec![f64::NEG_INFINITY; count]; images.len()];
+    for (reference, views) in classes {
+        let geometry = reference.device.geometry(views);
+        let scores = reference.device.score_views(views, &reference.search_images(images));
+        for (of_image, scores) in evidence.iter_mut().zip(&scores) {
+            of_image[reference.class] = scores.log_evidence(geometry);
+        }
+    }
+    evidence
+}
+
+/// `ln` of the mean of exp(x).
+pub fn log_mean_exp(values: &[f64]) -> f64 {
+    let top = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if !top.is_finite() {
+        return top;
+    }
+    top + (values.iter().map(|value| (value - top).exp()).sum::<f64>() / values.len() as f64).ln()
+}
+
+/// The mean over all ranks of what [`draw_poses`] counted for `particles` on this one.
+pub fn mean_likely(comm: &dyn Comm, likely: i64, particles: usize) -> f64 {
+    let mut sums = [likely, particles as i64];
+    comm.sum_in_place_i64(&mut sums);
+    sums[0] as f64 / SCORE_STEPS / sums[1].max(1) as f64
+}
+
+/// Scores of a batch with the views of one class.
+struct Searched<'a> {
+    class: usize,
+    scores: Vec<ViewScores>,
+    geometry: &'a SearchGeometry,
+    /// By view, taken off its scores.
+    offsets: Vec<f64>,
 }
 
 /// [`BALANCE`] times the mean best score of each view over the batch on all ranks.
@@ -192,28 +235,23 @@ fn mean_scores(comm: &dyn Comm, scores: &[ViewScores], views: usize) -> Vec<f64>
     sums[..views].iter().map(|&sum| BALANCE * sum as f64 / SCORE_STEPS / count).collect()
 }
 
-type SharedPose = (Rotation, [f64; 2], f64);
-
-/// Draws poses of one particle by their probability; also the effective number of likely ones, `1/Σp²`.
+/// Draws poses of particle `number` of a batch by their probability; also the effective number of likely ones, `1/Σp²`.
 fn draw(
-    scores: &ViewScores,
-    geometry: &SearchGeometry,
-    offsets: &[f64],
+    classes: &[Searched<'_>],
+    number: usize,
+    image: usize,
     temperature: f64,
     random: &mut ChaCha8Rng,
-) -> (Vec<SharedPose>, f64) {
-    let mut views: Vec<(f64, usize)> = scores
-        .best
-        .iter()
-        .zip(offsets)
-        .enumerate()
-        .map(|(view, (&best, offset))| (f64::from(best) - offset, view))
-        .collect();
-    views.retain(|(score, _)| score.is_finite());
-    views.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+) -> (Vec<Drawn>, f64) {
+    let scored = classes.iter().enumerate().flat_map(|(place, searched)| {
+        let best = searched.scores[number].best.iter().zip(&searched.offsets).enumerate();
+        best.map(move |(view, (&best, offset))| (f64::from(best) - offset, place, view))
+    });
+    let mut views: Vec<(f64, usize, usize)> = scored.filter(|(score, ..)| score.is_finite()).collect();
+    views.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
     views.truncate(BEST_VIEWS);
-    let Some(&(top, _)) = views.first() else { return (Vec::new(), 0.0) };
-    let weights: Vec<f64> = views.iter().map(|(score, _)| ((score - top) / temperature).exp()).collect();
+    let Some(&(top, ..)) = views.first() else { return (Vec::new(), 0.0) };
+    let weights: Vec<f64> = views.iter().map(|(score, ..)| ((score - top) / temperature).exp()).collect();
     let total: f64 = weights.iter().sum();
     let effective = total * total / weights.iter().map(|w| w * w).sum::<f64>();
     let Ok(distribution) = WeightedIndex::new(&weights) else { return (Vec::new(), 0.0) };
@@ -221,9 +259,16 @@ fn draw(
     for _ in 0..DRAWS {
         counts[distribution.sample(random)] += 1;
     }
-    let poses = views.iter().zip(counts).filter(|(_, count)| *count > 0).map(|(&(_, view), count)| {
-        let shift = geometry.shifts.list[usize::from(scores.shift[view])];
-        (geometry.rotation(view, scores.psi[view].into()), shift, count as f64 / DRAWS as f64)
+    let poses = views.iter().zip(counts).filter(|(_, count)| *count > 0).map(|(&(_, place, view), count)| {
+        let Searched { class, scores, geometry, .. } = &classes[place];
+        let scores = &scores[number];
+        Drawn {
+            image,
+            class: *class,
+            rotation: geometry.rotation(view, scores.psi[view].into()),
+            shift_px: geometry.shifts.list[usize::from(scores.shift[view])],
+            share: count as f64 / DRAWS as f64,
+        }
     });
     (poses.collect(), effective)
 }

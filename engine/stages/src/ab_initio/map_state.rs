@@ -3,6 +3,7 @@
 use ndarray::{Array3, Zip};
 use num_complex::Complex32;
 use vitreous_compute::fourier::HalfVolume;
+use vitreous_compute::fsc::fsc;
 use vitreous_compute::mask;
 use vitreous_compute::ops::grid::PaddedGrid;
 use vitreous_compute::ops::insert::SliceSums;
@@ -36,11 +37,26 @@ pub fn remember(sums: &mut SliceSums, memory: f64, batch: &SliceSums) {
 /// The map `[n, n, n]` of sums, regularised by its own power, up to `rmax` Fourier pixels, inside a soft sphere.
 pub fn map_of(sums: &SliceSums, rmax: f64, diameter_px: f64) -> Array3<f32> {
     let prior: Vec<f64> = sums.shell_power().iter().map(|power| PRIOR_OVER_POWER * power).collect();
-    let n = sums.grid.n();
-    let mut map = sums.map(Some(&prior), rmax);
+    filtered_map(sums, &prior, rmax, diameter_px)
+}
+
+/// The map `[n, n, n]` of sums with the prior `tau2` by shell, up to `rmax` Fourier pixels, inside a soft sphere.
+pub fn filtered_map(sums: &SliceSums, tau2: &[f64], rmax: f64, diameter_px: f64) -> Array3<f32> {
+    inside(sums.map(Some(tau2), rmax), diameter_px)
+}
+
+fn inside(mut map: Array3<f32>, diameter_px: f64) -> Array3<f32> {
+    let n = map.dim().0;
     let radius = (0.5 * diameter_px).min(n as f64 / 2.0 - MASK_EDGE_PX);
     map *= &mask::sphere(n, radius, MASK_EDGE_PX);
     map
+}
+
+/// FSC by shell of the maps of two halves inside the sphere.
+pub fn agreement(halves: &[SliceSums], diameter_px: f64) -> Vec<f64> {
+    let transform =
+        |sums: &SliceSums| HalfVolume::of_box(inside(sums.map(None, f64::INFINITY), diameter_px).view());
+    fsc(&transform(&halves[0]), &transform(&halves[1]))
 }
 
 /// The map without the mean over directions of each Fourier shell: that mean carries no orientation, and a free

@@ -4,11 +4,13 @@
 
 mod batch;
 mod checkpoint;
+mod classes;
 mod images;
 mod map_state;
 mod report;
 mod run;
 mod schedule;
+mod start;
 
 use crate::{Ctx, Stage, StageError};
 use vitreous_model::report::Report;

@@ -1,7 +1,19 @@
-//! What each mini-batch does: band, grid, temperature and memory, as functions of how far the run is.
+//! What each mini-batch does: phase, band, grid, temperature and memory, as functions of how far a start is.
 
 use vitreous_compute::ops::pose_search::Scoring;
 use vitreous_jobs::ab_initio::AbInitio;
+
+/// Parts of a start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// From random poses, the band growing.
+    March,
+    /// Two halves of the particles, each with its own map, from the map so far at the first resolution: what they then
+    /// agree on beyond it is signal.
+    Halves,
+    /// All particles with one map, filtered by the halves' agreement.
+    Joint,
+}
 
 /// Ends of the schedule that depend on the particle, and how the run goes between them.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,6 +30,8 @@ pub struct Schedule {
     pub box_px: usize,
     /// Particles that may be drawn.
     pub particles: usize,
+    /// Maps.
+    pub classes: usize,
 }
 
 /// One mini-batch.
@@ -37,16 +51,26 @@ pub struct Step {
     pub scoring: Scoring,
 }
 
-/// Part of the run after which scores are full likelihoods.
-const LIKELIHOOD_FROM: f64 = 0.8;
+/// Part of a start that is [`Phase::March`]; of the rest, [`HALVES`] are [`Phase::Halves`].
+const MARCH: f64 = 0.75;
+/// See [`MARCH`].
+const HALVES: f64 = 0.75;
 /// Range of shifts as a fraction of the particle's diameter: what pickers miss the centre by.
 const SHIFT_RANGE: f64 = 0.08;
 /// Particle diameters per resolution from which the finer grid is used: the ratio at which 10° is no longer enough.
 const FINE_GRID_FROM: f64 = 6.0;
+/// Likewise for the finest.
+const FINEST_GRID_FROM: f64 = 9.0;
+/// Part of a small set that a mini-batch of the march holds, so that batches differ and a start does not settle in the
+/// first poor map it comes to. Of 121 particles of beta-galactosidase 2 of 4 starts were right with half the set in a
+/// batch, 2 of 6 with all of it: no proof that it matters.
+const MARCHED_AT_MOST: f64 = 0.5;
+/// Particles of a mini-batch of the last two phases.
+const LATE_SIZE: usize = 1000;
 /// The band does not grow while this many poses of a particle are still likely on average: the map has to catch up.
 pub const UNLOCKED_EFFECTIVE_POSES: f64 = 12.0;
-/// A run that ends with more likely poses than this has not converged.
-pub const CONVERGED_EFFECTIVE_POSES: f64 = 10.0;
+/// A march that ends with more likely poses than this goes on.
+pub const LOCKED_EFFECTIVE_POSES: f64 = 10.0;
 
 impl Schedule {
     /// For images of `box_px` pixels of `pixel_size_a`, of which `particles` may be drawn.
@@ -66,53 +90,86 @@ impl Schedule {
             diameter_px: diameter_a / pixel_size_a,
             box_px,
             particles,
+            classes: params.classes as usize,
         }
     }
 
-    /// Mini-batches after which a run that has not converged is given up.
-    pub fn most_batches(&self) -> usize {
-        self.batches + self.batches / 2
+    /// Mini-batches of [`Phase::March`].
+    pub fn march(&self) -> usize {
+        ((MARCH * self.batches as f64).ceil() as usize).max(2)
     }
 
-    /// The band planned for a mini-batch: flat for a tenth of the run, then growing evenly until [`LIKELIHOOD_FROM`].
+    /// Mini-batches of [`Phase::March`] after which one that has not locked in goes on to the next phase all the same.
+    pub fn longest_march(&self) -> usize {
+        self.march() + self.batches / 2
+    }
+
+    /// Mini-batches of [`Phase::Halves`].
+    pub fn halves(&self) -> usize {
+        ((HALVES * (self.batches.saturating_sub(self.march())) as f64).floor() as usize).max(2)
+    }
+
+    /// Mini-batches of [`Phase::Joint`].
+    pub fn joint(&self) -> usize {
+        self.batches.saturating_sub(self.march() + self.halves()).max(1)
+    }
+
+    /// The band planned for a mini-batch of the march: flat for an eighth of it, at its end for another, evenly growing
+    /// between.
     pub fn planned_rmax(&self, batch: usize) -> f64 {
-        let done = batch as f64 / self.batches as f64;
-        let grown = ((done - 0.1) / (LIKELIHOOD_FROM - 0.1)).clamp(0.0, 1.0);
+        let done = batch as f64 / self.march() as f64;
+        let grown = ((done - 0.125) / 0.75).clamp(0.0, 1.0);
         self.first_rmax + grown * (self.last_rmax - self.first_rmax)
     }
 
-    /// The band of the next mini-batch: as planned, but it waits at its size for the map to lock in.
+    /// The band of the next mini-batch of the march: as planned, but it waits at its size for the map to lock in.
     pub fn next_rmax(&self, batch: usize, current: f64, effective_poses: f64) -> f64 {
         let planned = self.planned_rmax(batch);
-        if planned <= current || effective_poses > UNLOCKED_EFFECTIVE_POSES && current > self.first_rmax + 2.0
-        {
+        let waits = effective_poses > UNLOCKED_EFFECTIVE_POSES && current > self.first_rmax + 2.0;
+        if planned <= current || waits {
             return current;
         }
         planned.min(current + 1.0)
     }
 
-    /// What mini-batch `batch` does in the band `rmax`.
-    pub fn step(&self, batch: usize, rmax: f64) -> Step {
-        let done = (batch as f64 / self.batches as f64).min(1.0);
-        let late = done >= LIKELIHOOD_FROM;
-        let size = if late { 1000 } else { 200 + (300.0 * done) as usize };
-        let size = size.min(self.particles);
-        // late poses are good: what is kept need only make up for the particles that are not in the batch
-        let late_memory = (1.0 - size as f64 / self.particles as f64).clamp(0.3, 0.9);
-        let diameters_per_resolution = self.diameter_px * rmax / self.box_px as f64;
+    /// Mini-batch `batch` of the march in the band `rmax`.
+    pub fn march_step(&self, batch: usize, rmax: f64) -> Step {
+        let done = (batch as f64 / self.march() as f64).min(1.0);
+        let size = (200 + (300.0 * done) as usize) * self.classes.min(4);
+        let size = size.min((MARCHED_AT_MOST * self.particles as f64).ceil() as usize);
         Step {
             size,
-            angular_step_deg: if late {
-                5.0
-            } else if diameters_per_resolution > FINE_GRID_FROM {
-                7.5
-            } else {
-                10.0
-            },
+            angular_step_deg: self.angular_step_deg(rmax).max(7.5),
             shift_range_px: SHIFT_RANGE * self.diameter_px,
-            temperature: 1.0 + 2.0 * (1.0 - done / 0.6).max(0.0),
-            memory: if late { late_memory } else { 0.5 + 0.4 * (done / LIKELIHOOD_FROM) },
-            scoring: if late { Scoring::Likelihood } else { Scoring::FreeAmplitude },
+            temperature: 1.0 + 2.0 * (1.0 - done / 0.75).max(0.0),
+            memory: 0.5 + 0.4 * done,
+            scoring: Scoring::FreeAmplitude,
+        }
+    }
+
+    /// A mini-batch of the last two phases, in the band `rmax`. `is_first` of its phase: it starts from nothing.
+    pub fn late_step(&self, is_first: bool, rmax: f64) -> Step {
+        let size = (LATE_SIZE * self.classes.min(4)).min(self.particles);
+        // late poses are good: what is kept need only make up for the particles that are not in the batch
+        let memory = (1.0 - size as f64 / self.particles as f64).clamp(0.0, 0.9);
+        Step {
+            size,
+            angular_step_deg: self.angular_step_deg(rmax),
+            shift_range_px: SHIFT_RANGE * self.diameter_px,
+            temperature: 1.0,
+            memory: if is_first { 0.0 } else { memory },
+            scoring: Scoring::Likelihood,
+        }
+    }
+
+    fn angular_step_deg(&self, rmax: f64) -> f64 {
+        let diameters_per_resolution = self.diameter_px * rmax / self.box_px as f64;
+        if diameters_per_resolution > FINEST_GRID_FROM {
+            5.0
+        } else if diameters_per_resolution > FINE_GRID_FROM {
+            7.5
+        } else {
+            10.0
         }
     }
 }

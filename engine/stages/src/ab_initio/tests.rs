@@ -10,19 +10,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use vitreous_compute::comm::{Comm, Solo, Threads};
 use vitreous_compute::device::Cpu;
 use vitreous_compute::fourier::HalfVolume;
-use vitreous_compute::map_alignment::align;
+use vitreous_compute::map_alignment::rigid::mirrored;
+use vitreous_compute::map_alignment::{align, symmetrised};
 use vitreous_compute::ops::project::Project;
 use vitreous_formats::{mrc, table};
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::particle::{Particle, ParticleSet};
 use vitreous_model::report::Report;
+use vitreous_model::symmetry::PointGroup;
 
 const BOX: usize = 32;
 const PIXEL_A: f64 = 5.0;
 
-/// An object of two dozen blobs without symmetry, 45 Å around the centre.
-fn phantom() -> Array3<f32> {
-    let mut random = ChaCha8Rng::seed_from_u64(11);
+/// An object of two dozen blobs without symmetry, 45 Å around the centre; another one for each seed.
+fn phantom(seed: u64) -> Array3<f32> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
     let blobs: Vec<([f64; 3], f64)> = (0..24)
         .map(|_| {
             let direction = super::batch::random_rotation(&mut random).apply([0.0, 0.0, 1.0]);
@@ -43,19 +45,26 @@ fn phantom() -> Array3<f32> {
     })
 }
 
-/// Noisy projections of the phantom in random poses, as a project of one job `J1`.
-fn write_particles(dir: &Path, count: usize, noise_sd: f32) {
-    let slicer = Cpu.slicer(phantom().view(), 2.0, BOX as f64 / 2.0 - 1.0).unwrap();
+/// Noisy projections of objects in turn, in random poses, as a project of one job `J1`.
+fn write_particles(dir: &Path, objects: &[Array3<f32>], count: usize, noise_sd: f32) {
+    let slicers: Vec<_> =
+        objects.iter().map(|map| Cpu.slicer(map.view(), 2.0, BOX as f64 / 2.0 - 1.0).unwrap()).collect();
     let mut random = ChaCha8Rng::seed_from_u64(5);
     let rotations: Vec<_> = (0..count).map(|_| super::batch::random_rotation(&mut random)).collect();
     let mut stack = Array3::<f32>::zeros((count, BOX, BOX));
-    for (index, slice) in Cpu.slices(&slicer, &rotations, 15.0).unwrap().into_iter().enumerate() {
-        let image = slice.into_box();
+    for (index, rotation) in rotations.iter().enumerate() {
+        let slicer = &slicers[index % slicers.len()];
+        let image = Cpu.slices(slicer, &[*rotation], 15.0).unwrap().remove(0).into_box();
         for (out, value) in stack.index_axis_mut(ndarray::Axis(0), index).iter_mut().zip(image.iter()) {
             let noise: f32 = StandardNormal.sample(&mut random);
             *out = value + noise_sd * noise;
         }
     }
+    write_stack(dir, &stack);
+}
+
+fn write_stack(dir: &Path, stack: &Array3<f32>) {
+    let count = stack.dim().0;
     let mut writer =
         mrc::MrcWriter::create(&dir.join("stack.mrcs"), mrc::MrcSpec::images(BOX, BOX, PIXEL_A)).unwrap();
     for image in stack.outer_iter() {
@@ -90,6 +99,17 @@ fn run(
     params: serde_json::Value,
     stop_after: usize,
 ) -> Result<Report, StageError> {
+    run_and_list(dir, job, comm, params, stop_after).map(|(report, _)| report)
+}
+
+/// The report, and the items left out.
+fn run_and_list(
+    dir: &Path,
+    job: &str,
+    comm: &dyn Comm,
+    params: serde_json::Value,
+    stop_after: usize,
+) -> Result<(Report, Vec<String>), StageError> {
     let job_dir = dir.join(job);
     std::fs::create_dir_all(&job_dir).unwrap();
     let batches = AtomicUsize::new(0);
@@ -102,7 +122,11 @@ fn run(
     let output = Output::new("particles", Kind::Particles, "particles.h5", 0);
     let input = Input { job: "J1".into(), output, path: dir.join("particles.h5"), parts: Default::default() };
     ctx.inputs.insert("particles".into(), vec![input]);
-    AbInitio.run(&ctx)
+    let report = AbInitio.run(&ctx)?;
+    Ok((
+        report,
+        ctx.skipped().into_iter().map(|skipped| format!("{}: {}", skipped.item, skipped.reason)).collect(),
+    ))
 }
 
 fn params(batches: u32) -> serde_json::Value {
@@ -117,43 +141,141 @@ fn read_map(dir: &Path, job: &str) -> Array3<f32> {
     mrc::read_volume(&dir.join(job).join("map.mrc")).unwrap().data
 }
 
+/// FSC of a map with the truth, wherever it lies and whichever hand it shows.
+fn aligned_fsc(truth: &Array3<f32>, map: &Array3<f32>) -> Vec<f64> {
+    let aligned = align(truth.view(), map.view(), true).apply(map.view());
+    fsc(truth.view(), aligned.view())
+}
+
 #[test]
 fn a_map_comes_from_random_poses() {
     let dir = tempfile::tempdir().unwrap();
-    write_particles(dir.path(), 400, 2.0);
+    write_particles(dir.path(), &[phantom(11)], 400, 2.0);
     let report = run(dir.path(), "J2", &Solo, params(40), usize::MAX).unwrap();
-    let (map, truth) = (read_map(dir.path(), "J2"), phantom());
-    let aligned = align(truth.view(), map.view(), true).apply(map.view());
-    let curve = fsc(truth.view(), aligned.view());
+    let map = read_map(dir.path(), "J2");
+    let curve = aligned_fsc(&phantom(11), &map);
     // shell 7 of a box of 160 Å is 23 Å
     assert!(curve[1..=7].iter().all(|&c| c > 0.5), "{curve:?}");
     assert_eq!(report.get("converged"), Some(1.0), "{:?}", report.numbers);
+    let mut flipped = params(40);
+    flipped["flip_hand"] = json!(true);
+    // the checkpoints are those of the same run: only the end is done again
+    std::fs::create_dir_all(dir.path().join("J3/checkpoint")).unwrap();
+    let checkpoint = "checkpoint/start-00.bin";
+    std::fs::copy(dir.path().join("J2").join(checkpoint), dir.path().join("J3").join(checkpoint)).unwrap();
+    run(dir.path(), "J3", &Solo, flipped, usize::MAX).unwrap();
+    assert_eq!(read_map(dir.path(), "J3"), mirrored(map.view()));
+}
+
+#[test]
+fn noise_does_not_converge() {
+    let dir = tempfile::tempdir().unwrap();
+    write_particles(dir.path(), &[phantom(11)], 200, 1000.0);
+    let report = run(dir.path(), "J2", &Solo, params(20), usize::MAX).unwrap();
+    assert_eq!(report.get("converged"), Some(0.0), "{:?}", report.numbers);
+    assert!(report.notes[0].contains("has not converged"), "{:?}", report.notes);
+}
+
+#[test]
+fn two_objects_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let objects = [phantom(11), phantom(23)];
+    write_particles(dir.path(), &objects, 600, 1.0);
+    let mut two = params(40);
+    two["classes"] = json!(2);
+    let report = run(dir.path(), "J2", &Solo, two, usize::MAX).unwrap();
+    let set = table::particles::read(&dir.path().join("J2/particles.h5")).unwrap();
+    let classes: Vec<u32> = set.particles.iter().map(|p| p.class.unwrap().number).collect();
+    let first = classes.iter().enumerate().filter(|(i, class)| **class == 1 + (i % 2) as u32).count();
+    let together = first.max(classes.len() - first);
+    assert!(together >= 570, "{together} of 600 with their kind; {:?}", report.numbers);
+    let listed = [1, 2].map(|n| report.get(&format!("class_{n}_particles")).unwrap());
+    assert_eq!(listed[0] + listed[1], 600.0);
+    assert!(listed[0] >= listed[1], "{listed:?}");
+    let maps =
+        ["map.mrc", "map_2.mrc"].map(|f| mrc::read_volume(&dir.path().join("J2").join(f)).unwrap().data);
+    for object in &objects {
+        let best = maps.iter().map(|map| aligned_fsc(object, map)[5]).fold(f64::NEG_INFINITY, f64::max);
+        assert!(best > 0.5, "{best}");
+    }
+}
+
+#[test]
+fn symmetry_is_imposed_when_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let object = symmetrised(phantom(11).view(), PointGroup::Cyclic(3));
+    write_particles(dir.path(), &[object.clone()], 400, 0.7);
+    for (job, impose) in [("J2", "map"), ("J3", "start")] {
+        let mut wanted = params(40);
+        wanted["symmetry"] = json!("C3");
+        wanted["impose"] = json!(impose);
+        let report = run(dir.path(), job, &Solo, wanted, usize::MAX).unwrap();
+        let map = read_map(dir.path(), job);
+        let turned = symmetrised(map.view(), PointGroup::Cyclic(3));
+        let own = fsc(map.view(), turned.view());
+        assert!(own[1..=5].iter().all(|&c| c > 0.98), "{impose}: the axis lies along z: {own:?}");
+        let curve = aligned_fsc(&object, &map);
+        assert!(curve[1..=5].iter().all(|&c| c > 0.5), "{impose}: {curve:?} {:?}", report.numbers);
+        assert_eq!(report.get("symmetry_correlation").is_some(), impose == "map");
+    }
 }
 
 #[test]
 fn ranks_and_interruptions_change_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    write_particles(dir.path(), 120, 6.0);
-    run(dir.path(), "J2", &Solo, params(6), usize::MAX).unwrap();
-    let whole = read_map(dir.path(), "J2");
-    Threads::run(3, |comm| run(dir.path(), "J3", comm, params(6), usize::MAX).map(|_| ()).unwrap());
-    assert_eq!(read_map(dir.path(), "J3"), whole, "three ranks give the same map as one");
-    // the phase and two batches, then stop; then go on
-    assert!(matches!(run(dir.path(), "J4", &Solo, params(6), 3), Err(StageError::Stopped)));
-    run(dir.path(), "J4", &Solo, params(6), usize::MAX).unwrap();
-    assert_eq!(read_map(dir.path(), "J4"), whole, "stop and resume give the same map");
+    write_particles(dir.path(), &[phantom(11)], 120, 6.0);
+    let mut params = params(6);
+    params["classes"] = json!(2);
+    params["starts"] = json!(2);
+    run(dir.path(), "J2", &Solo, params.clone(), usize::MAX).unwrap();
+    let made = |job: &str| {
+        let set = table::particles::read(&dir.path().join(job).join("particles.h5")).unwrap();
+        (read_map(dir.path(), job), set.particles.iter().map(|p| p.class.unwrap().number).collect::<Vec<_>>())
+    };
+    let whole = made("J2");
+    for (job, ranks) in [("J3", 2), ("J4", 4)] {
+        Threads::run(ranks, |comm| {
+            run(dir.path(), job, comm, params.clone(), usize::MAX).map(|_| ()).unwrap()
+        });
+        assert_eq!(made(job), whole, "{ranks} ranks give the same as one");
+    }
+    // the phase and a batch or two, then stop; then go on, until the end
+    let mut runs = 0;
+    while let Err(error) = run(dir.path(), "J5", &Solo, params.clone(), 3) {
+        assert!(matches!(error, StageError::Stopped), "{error}");
+        runs += 1;
+        assert!(runs < 40, "it should get on");
+    }
+    assert!(runs > 5, "it was stopped in every phase");
+    assert_eq!(made("J5"), whole, "stop and resume give the same map");
 }
 
 #[test]
 fn bad_input_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    write_particles(dir.path(), 10, 1.0);
+    write_particles(dir.path(), &[phantom(11)], 10, 1.0);
     let error = run(dir.path(), "J2", &Solo, params(6), usize::MAX).unwrap_err();
     assert!(error.to_string().contains("10 readable particles"), "{error}");
     let mut wide = params(6);
     wide["diameter"] = json!(1000.0);
     let error = run(dir.path(), "J3", &Solo, wide, usize::MAX).unwrap_err();
     assert!(error.to_string().contains("diameter"), "{error}");
+}
+
+#[test]
+fn broken_and_blank_particles_are_left_out_and_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    write_particles(dir.path(), &[phantom(11)], 60, 1.0);
+    let mut stack = mrc::read_volume(&dir.path().join("stack.mrcs")).unwrap().data;
+    stack[[3, 5, 5]] = f32::NAN;
+    stack.index_axis_mut(ndarray::Axis(0), 7).fill(0.0);
+    write_stack(dir.path(), &stack);
+    let (report, left_out) = run_and_list(dir.path(), "J2", &Solo, params(6), usize::MAX).unwrap();
+    assert_eq!(report.get("particles_used"), Some(58.0));
+    assert_eq!(left_out.len(), 2, "{left_out:?}");
+    assert!(left_out[0].starts_with("000004@stack.mrcs"), "{left_out:?}");
+    assert!(left_out[1].starts_with("000008@stack.mrcs") && left_out[1].contains("blank"), "{left_out:?}");
+    assert!(read_map(dir.path(), "J2").iter().all(|value| value.is_finite()));
 }
 
 #[test]
