@@ -257,6 +257,7 @@ fn a_stopped_job_goes_on_to_the_same_classes_and_ranks_do_not_matter() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a broken stack cannot be written otherwise")]
 fn unfit_particles_are_listed_and_the_others_classified() {
     let dir = tempfile::tempdir().unwrap();
     write_particles(dir.path(), 120, 1.0);

@@ -32,7 +32,8 @@ pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     let is_kept = |particle: &Particle| {
         particle.class.is_some_and(|class| {
             // a probability that is not known does not count against it
-            kept.contains(&class.number) && !(class.probability < params.min_probability)
+            let likely = class.probability.is_nan() || class.probability >= params.min_probability;
+            kept.contains(&class.number) && likely
         })
     };
     let (good, rejected): (Vec<Particle>, Vec<Particle>) = set.particles.iter().cloned().partition(is_kept);

@@ -51,7 +51,7 @@ fn write_inputs(dir: &Path) {
         pose: None,
         half: None,
         class: (number > 0)
-            .then(|| ClassAssignment { number, probability: if id % 10 == 0 { 0.3 } else { 0.9 } }),
+            .then_some(ClassAssignment { number, probability: if id % 10 == 0 { 0.3 } else { 0.9 } }),
         log_likelihood: f64::NAN,
     };
     let numbers = (1..5).flat_map(|number| (0..20 * number).map(move |_| number)).chain([0]);
