@@ -43,17 +43,20 @@ struct Project1 {
     group: PointGroup,
 }
 
-/// Blobs in random places within 0.3 of the box, repeated by the point group.
+/// Blobs in random places within 0.3 of the box, repeated by the point group. That of I2 is that of I1 turned.
 fn object(group: PointGroup) -> Array3<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     let reach = 0.3 * BOX as f64;
-    let operators = group.rotations();
+    let turned = group == PointGroup::IcosahedralTurned;
+    let operators = if turned { PointGroup::Icosahedral.rotations() } else { group.rotations() };
+    let quarter = Rotation::from_rotation_vector([0.0, 0.0, std::f64::consts::FRAC_PI_2]);
+    let turn = if turned { quarter } else { Rotation::IDENTITY };
     let mut blobs = Vec::new();
     while blobs.len() < 24 {
         let p = [0; 3].map(|_| rng.random_range(-reach..reach));
         if p.iter().map(|v| v * v).sum::<f64>().sqrt() < reach {
             let strength = rng.random_range(0.5..1.5);
-            blobs.extend(operators.iter().map(|operator| (operator.apply(p), strength)));
+            blobs.extend(operators.iter().map(|operator| (turn.apply(operator.apply(p)), strength)));
         }
     }
     Array3::from_shape_fn((BOX, BOX, BOX), |(z, y, x)| {
