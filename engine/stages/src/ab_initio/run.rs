@@ -80,10 +80,13 @@ fn all_starts<D: PoseSearch + Insert>(
     let total = (count * schedule.march() + if is_small { count } else { 1 } * late) as u64;
     job.ctx.say(EventKind::Phase { name: "mini-batches".into(), total });
     let mut done = Progress { done: 0, total: &total };
-    let mut courses = Vec::new();
+    // in memory, not read back from checkpoints: only rank 0 writes those, and another may not see them yet
+    let mut states = Vec::new();
     for start in 0..count {
-        courses.push(marched(job, start, &mut done)?);
+        states.push(marched(job, start, &mut done)?);
     }
+    let mut courses: Vec<Course> = states.iter().map(|state| state.course.clone()).collect();
+    let mut states: Vec<Option<State>> = states.into_iter().map(Some).collect();
     let mut order: Vec<usize> = (0..count).collect();
     let score = |start: usize| courses[start].held_out_score.unwrap_or(f64::NEG_INFINITY);
     order.sort_by(|&a, &b| score(b).total_cmp(&score(a)).then(a.cmp(&b)));
@@ -94,12 +97,15 @@ fn all_starts<D: PoseSearch + Insert>(
         if has_converged && (!is_small || start >= count) {
             break;
         }
-        if start >= count {
-            courses.push(marched(job, start, &mut done)?);
-        }
-        let mut state = job.open(start);
+        let mut state = match states.get_mut(start).and_then(Option::take) {
+            Some(state) => state,
+            None => marched(job, start, &mut done)?,
+        };
         job.finish(start, &mut state, &mut done)?;
-        courses[start] = state.course.clone();
+        match courses.get_mut(start) {
+            Some(course) => *course = state.course.clone(),
+            None => courses.push(state.course.clone()),
+        }
         has_converged |= report::has_converged(&state.course, schedule);
         let agreed = report::resolution(&state.course, schedule, job.images.pixel_size_a);
         let text = format!("start {}: halves agree to {agreed:.1} Å", start + 1);
@@ -117,14 +123,14 @@ fn marched<D: PoseSearch + Insert>(
     job: &Job<'_, D>,
     start: usize,
     done: &mut Progress<'_>,
-) -> Result<Course, StageError> {
+) -> Result<State, StageError> {
     let mut state = job.open(start);
     job.march(start, &mut state, done)?;
     if let Some(score) = state.course.held_out_score {
         let text = format!("start {}: held-out score {score:.1} nats per particle", start + 1);
         job.ctx.say(EventKind::Message { text });
     }
-    Ok(state.course)
+    Ok(state)
 }
 
 fn check_diameter(diameter_a: f64, set: &ParticleSet) -> Result<(), StageError> {

@@ -46,7 +46,7 @@ fn phantom(seed: u64) -> Array3<f32> {
 }
 
 /// Noisy projections of objects in turn, in random poses, as a project of one job `J1`.
-fn write_particles(dir: &Path, objects: &[Array3<f32>], count: usize, noise_sd: f32) {
+fn write_particles(dir: &Path, objects: &[Array3<f32>], count: usize, noise_sd: f32) -> Array3<f32> {
     let slicers: Vec<_> =
         objects.iter().map(|map| Cpu.slicer(map.view(), 2.0, BOX as f64 / 2.0 - 1.0).unwrap()).collect();
     let mut random = ChaCha8Rng::seed_from_u64(5);
@@ -61,6 +61,7 @@ fn write_particles(dir: &Path, objects: &[Array3<f32>], count: usize, noise_sd: 
         }
     }
     write_stack(dir, &stack);
+    stack
 }
 
 fn write_stack(dir: &Path, stack: &Array3<f32>) {
@@ -244,7 +245,7 @@ fn ranks_and_interruptions_change_nothing() {
     while let Err(error) = run(dir.path(), "J5", &Solo, params.clone(), 3) {
         assert!(matches!(error, StageError::Stopped), "{error}");
         runs += 1;
-        assert!(runs < 40, "it should get on");
+        assert!(runs < 100, "it should get on");
     }
     assert!(runs > 5, "it was stopped in every phase");
     assert_eq!(made("J5"), whole, "stop and resume give the same map");
@@ -265,11 +266,15 @@ fn bad_input_is_named() {
 #[test]
 fn broken_and_blank_particles_are_left_out_and_listed() {
     let dir = tempfile::tempdir().unwrap();
-    write_particles(dir.path(), &[phantom(11)], 60, 1.0);
-    let mut stack = mrc::read_volume(&dir.path().join("stack.mrcs")).unwrap().data;
-    stack[[3, 5, 5]] = f32::NAN;
+    let mut stack = write_particles(dir.path(), &[phantom(11)], 60, 1.0);
     stack.index_axis_mut(ndarray::Axis(0), 7).fill(0.0);
     write_stack(dir.path(), &stack);
+    // our own writer refuses NaN
+    let path = dir.path().join("stack.mrcs");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let place = 1024 + 4 * ((3 * BOX + 5) * BOX + 5);
+    bytes[place..place + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(&path, bytes).unwrap();
     let (report, left_out) = run_and_list(dir.path(), "J2", &Solo, params(6), usize::MAX).unwrap();
     assert_eq!(report.get("particles_used"), Some(58.0));
     assert_eq!(left_out.len(), 2, "{left_out:?}");
