@@ -63,7 +63,7 @@ parameters! {
         pub seed: u64 = 1;
         /// Keep images in memory up to this size, so that they are read from disk once more and not in every iteration; the
         /// job asks for as much memory as they need of it. 0: none.
-        pub image_cache: f64 = 4.0, unit "GiB";
+        pub image_cache: f64 = 1.0, unit "GiB";
         /// The largest fraction of particles that may be unreadable before the job fails.
         pub max_bad_fraction: f64 = 0.05;
     }

@@ -80,7 +80,12 @@ pub fn read_coordinates(path: &Path, exposure: Option<&str>) -> Result<Imported<
             score: score.map_or(Ok(f64::NAN), |cell| cell.value(&row))?,
         });
     }
-    Ok(Imported { value: picks, ignored: ignored_columns(&table), notes: Vec::new() })
+    let mut ignored = ignored_columns(&table);
+    if Cell::find(&table, CLASS).is_some() {
+        // of a pick it is the number of a template, which is not taken over
+        ignored.push(format!("data_{}/_{}", table.block(), CLASS.label));
+    }
+    Ok(Imported { value: picks, ignored, notes: Vec::new() })
 }
 
 /// The block of a coordinate file of one micrograph. Scores that are not finite are written as 0.
