@@ -7,7 +7,11 @@ use vitreous_model::params::Form;
 #[test]
 fn names_are_unique_kebab_case_and_found() {
     for job in CATALOG {
-        assert!(job.name().chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{}", job.name());
+        assert!(
+            job.name().chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'),
+            "{}",
+            job.name()
+        );
         assert_eq!(CATALOG.iter().filter(|other| other.name() == job.name()).count(), 1);
         assert_eq!(crate::find(job.name()).map(|found| found.name()), Some(job.name()));
     }

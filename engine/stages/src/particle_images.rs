@@ -136,6 +136,20 @@ impl ParticleImages {
         self.places.get(index).is_some_and(Option::is_some)
     }
 
+    /// The image of a particle, as [`ParticleImages::read`], if it shows anything.
+    ///
+    /// # Errors
+    /// Why it cannot be used, in one sentence: it cannot be read, holds what is no number, or is the same everywhere.
+    pub fn read_fit(&self, index: usize) -> Result<Array2<f32>, String> {
+        let pixels = self.read(index).map_err(|error| error.to_string())?;
+        // rounding leaves some power in the transform of a constant, so it is the pixels that tell
+        let first = pixels.iter().next();
+        if pixels.iter().all(|value| Some(value) == first) {
+            return Err("its image is constant".into());
+        }
+        Ok(pixels)
+    }
+
     /// The image `[box, box]` of a particle by its place in the set; row 0 first.
     ///
     /// # Errors

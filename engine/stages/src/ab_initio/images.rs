@@ -114,11 +114,7 @@ fn read_one(
         let item = format!("{:06}@{}", particle.stack_index + 1, particle.stack_path);
         UnfitParticle { index, item, reason }
     };
-    let pixels = source.read(index).map_err(|error| unfit(error.to_string()))?;
-    let first = pixels.first().copied().unwrap_or_default();
-    if pixels.iter().all(|&value| value == first) {
-        return Err(unfit(format!("every pixel is {first}; the image is blank")));
-    }
+    let pixels = source.read_fit(index).map_err(unfit)?;
     let image = HalfImage::of_box(pixels.view()).resized(box_px, box_px);
     Ok(WorkingImage { image, ctf: particle.ctf, id: particle.id })
 }

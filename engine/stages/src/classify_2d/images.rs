@@ -148,12 +148,9 @@ impl<'a> WorkingImages<'a> {
         if let Some(image) = lock().get(&index) {
             return Ok(image.clone());
         }
-        let pixels = self.images.read(index).map_err(|error| error.to_string())?;
+        let pixels = self.images.read_fit(index)?;
         let transform = HalfImage::of_box(pixels.view()).resized(self.box_px, self.box_px);
         let power = shell_power(&transform);
-        if power[1..].iter().sum::<f64>() <= 0.0 {
-            return Err("its image is constant".into());
-        }
         let image = Arc::new(WorkingImage { transform, power });
         let mut cache = lock();
         if cache.len() < self.cache_limit {
