@@ -280,7 +280,7 @@ fn broken_and_blank_particles_are_left_out_and_listed() {
     assert_eq!(report.get("particles_used"), Some(58.0));
     assert_eq!(left_out.len(), 2, "{left_out:?}");
     assert!(left_out[0].starts_with("000004@stack.mrcs"), "{left_out:?}");
-    assert!(left_out[1].starts_with("000008@stack.mrcs") && left_out[1].contains("blank"), "{left_out:?}");
+    assert!(left_out[1].starts_with("000008@stack.mrcs") && left_out[1].contains("constant"), "{left_out:?}");
     assert!(read_map(dir.path(), "J2").iter().all(|value| value.is_finite()));
 }
 
