@@ -39,7 +39,7 @@ pub enum SharpenError {
 
 /// Fits the B-factor of a map from `low_a` to `high_a` Å (Rosenthal & Henderson 2003, J. Mol. Biol. 333:721). The
 /// amplitude of a shell is its root-mean-square times `sqrt(2 FSC / (1 + FSC))`, so that noise does not flatten the
-/// line; `fsc` by shell. Shells weigh in the line by how well their amplitude is known ([`confidence`]).
+/// line; `fsc` by shell. Shells weigh in the line by how well their amplitude is known (`confidence`).
 ///
 /// # Errors
 /// Fewer than three shells with signal in the range.

@@ -1,5 +1,5 @@
 //! How evenly views cover a structure: what of Fourier space they sample ([`sampling`]), and how the halves of a map agree
-//! from direction to direction ([`conical_fsc`]).
+//! from direction to direction ([`mod@conical_fsc`]).
 
 pub mod conical_fsc;
 pub mod sampling;
