@@ -205,7 +205,7 @@ fn two_objects_are_told_apart() {
 fn symmetry_is_imposed_when_asked() {
     let dir = tempfile::tempdir().unwrap();
     let object = symmetrised(phantom(11).view(), PointGroup::Cyclic(3));
-    write_particles(dir.path(), &[object.clone()], 400, 0.7);
+    write_particles(dir.path(), std::slice::from_ref(&object), 400, 0.7);
     for (job, impose) in [("J2", "map"), ("J3", "start")] {
         let mut wanted = params(40);
         wanted["symmetry"] = json!("C3");
@@ -264,6 +264,7 @@ fn bad_input_is_named() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods)] // a test makes its own input
 fn broken_and_blank_particles_are_left_out_and_listed() {
     let dir = tempfile::tempdir().unwrap();
     let mut stack = write_particles(dir.path(), &[phantom(11)], 60, 1.0);
