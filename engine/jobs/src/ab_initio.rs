@@ -34,7 +34,7 @@ parameters! {
         pub impose: Impose = Impose::Auto;
         /// Maps to make at once; each particle goes to the one that explains it best.
         pub classes: u32 = 1;
-        /// Independent starts; the one whose map explains held-out particles best is finished.
+        /// Independent starts; the one whose halves agree best is kept.
         pub starts: u32 = 3;
         /// Mini-batches of each start.
         pub batches: u32 = 60;
