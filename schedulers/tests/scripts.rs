@@ -450,8 +450,9 @@ fn a_job_that_saved_its_work_goes_back_into_the_queue_unless_it_was_ended_from_o
 
 #[test]
 fn limits_that_nobody_else_keeps() {
-    let hungry =
-        "touch \"$2/ready\"; exec awk 'BEGIN { while (1) { n++; text[n] = sprintf(\"%1000000d\", n) } }'";
+    // a shell that grows by a megabyte at a time: awk, given a million characters to print, sometimes crashed first
+    let hungry = "touch \"$2/ready\"; more=$(head -c 1000000 /dev/zero | tr '\\0' a); \
+                  while :; do text=$text$more; sleep 0.02; done";
     let bench = Bench::with(hungry, |context| context.mem_limit_mib = 64);
     assert_eq!(bench.start_as("77", "").wait().unwrap().code(), Some(137));
     assert_eq!(bench.exit_record().unwrap()["out_of_memory"], true);
