@@ -172,12 +172,12 @@ fn purity(set: &ParticleSet, truths: &[Truth]) -> (f64, HashMap<u32, usize>) {
 #[test]
 fn figures_are_told_apart_and_their_poses_are_true() {
     let dir = tempfile::tempdir().unwrap();
-    let truths = write_particles(dir.path(), 450, 0.7);
-    let report = run(dir.path(), "J2", &Solo, params(9, 25), usize::MAX).unwrap();
+    let truths = write_particles(dir.path(), 450, 0.4);
+    let report = run(dir.path(), "J2", &Solo, params(6, 20), usize::MAX).unwrap();
     let set = result(dir.path(), "J2");
     assert_eq!((set.particles.len(), report.get("particles")), (450, Some(450.0)));
     let (part, figure_of) = purity(&set, &truths);
-    assert!(part > 0.95, "purity {part}");
+    assert!(part > 0.97, "purity {part}");
     // within a class, the angle found differs from the true one by the same turn, and the places by its offset
     let mut turns: HashMap<u32, (f64, f64)> = HashMap::new();
     let mut right = Vec::new();
@@ -238,7 +238,7 @@ fn best_correlation(average: &Array2<f32>, figure: usize) -> f64 {
 #[test]
 fn a_stopped_job_goes_on_to_the_same_classes_and_ranks_do_not_matter() {
     let dir = tempfile::tempdir().unwrap();
-    write_particles(dir.path(), 300, 0.7);
+    write_particles(dir.path(), 300, 0.4);
     // mini-batches, so that sums are carried from one iteration to the next
     let mut params = params(4, 8);
     params["batch_per_class"] = json!(40);
