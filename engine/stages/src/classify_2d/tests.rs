@@ -200,18 +200,28 @@ fn figures_are_told_apart_and_their_poses_are_true() {
         let (c, s) = turns[class];
         let off = difference(truth, pose.rotation) - s.atan2(c);
         let off = off - std::f64::consts::TAU * (off / std::f64::consts::TAU).round();
-        let [x, y] = [0, 1].map(|axis| pose.shift_a[axis] / PIXEL_A - truth.shift_px[axis]);
-        // the middle of an average is its centre of mass, up to two pixels from the figure's
-        off.abs() < 0.2 && x.hypot(y) < 3.0
+        // the middle of an average is the centre of mass of its figure
+        let place = centre_of_mass(truth);
+        let [x, y] = [0, 1].map(|axis| pose.shift_a[axis] / PIXEL_A - place[axis]);
+        off.abs() < 0.2 && x.hypot(y) < 1.5
     });
     let part = close.count() as f64 / right.len() as f64;
-    assert!(part > 0.95, "{part} of the poses are close");
+    // the rest lie where two angles of a noisy figure are equally likely
+    assert!(part > 0.85, "{part} of the poses are close");
     // averages are images of the figures: a figure correlates with its best-turned average
     let images = averages(dir.path(), "J2");
     for (class, figure) in &figure_of {
         let best = best_correlation(&images[*class as usize - 1], *figure);
         assert!(best > 0.85, "class {class} of figure {figure}: {best}");
     }
+}
+
+/// Where the blobs of a particle have their mean, pixels from the middle of the box.
+fn centre_of_mass(truth: &Truth) -> [f64; 2] {
+    let figure = FIGURES[truth.figure];
+    let [x, y] = [0, 1].map(|axis| figure.iter().map(|blob| blob[axis]).sum::<f64>() / figure.len() as f64);
+    let (s, c) = truth.angle_rad.sin_cos();
+    [truth.shift_px[0] + c * x - s * y, truth.shift_px[1] + s * x + c * y]
 }
 
 /// Largest correlation of an average with a figure over angles and small shifts.
