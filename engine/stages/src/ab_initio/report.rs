@@ -14,9 +14,11 @@ use vitreous_model::symmetry::PointGroup;
 
 /// FSC at which halves of a converged map agree at [`CONVERGED_BAND`].
 const CONVERGED_FSC: f64 = 0.5;
-/// Where the halves of a converged map agree to at least, as a multiple of the first band, which they share. Of starts of
+/// Where the halves of a converged map agree to at least, as a multiple of the first band. Of starts of
 /// beta-galactosidase (121 particles) wrong ones agreed to 1.01 to 1.34 times it, right ones to 1.04 to 1.57.
 const CONVERGED_BAND: f64 = 1.4;
+/// Likewise as a multiple of the band that halves begin with, which they share.
+const BEYOND_START: f64 = 1.15;
 /// A map that correlates less with itself turned does not have the symmetry asked for.
 const LEAST_SYMMETRY: f64 = 0.5;
 
@@ -73,7 +75,8 @@ pub fn quality(course: &Course, schedule: &Schedule) -> f64 {
 
 /// Whether the halves agree on more than what they began with.
 pub fn has_converged(course: &Course, schedule: &Schedule) -> bool {
-    let wanted = (CONVERGED_BAND * schedule.first_rmax).min(schedule.last_rmax);
+    let wanted = (CONVERGED_BAND * schedule.first_rmax).max(BEYOND_START * schedule.halves_rmax);
+    let wanted = wanted.min(schedule.last_rmax);
     agreed(course, CONVERGED_FSC) >= wanted
 }
 
@@ -141,7 +144,9 @@ fn notes(params: &AbInitio, story: &Story<'_>, best: &Course) -> Vec<String> {
     let mut notes = Vec::new();
     if !has_converged(best, story.schedule) {
         notes.push(
-            "The map has not converged: maps of two halves of the particles do not agree beyond the resolution they              were started at. Do not build on it. Try another seed or more starts, more particles, more batches, or              leave out particles that are none."
+            "The map has not converged: maps of two halves of the particles do not agree beyond the resolution they \
+             were started at. Do not build on it. Try another seed or more starts, more particles, more batches, or \
+             leave out particles that are none."
                 .into(),
         );
     }

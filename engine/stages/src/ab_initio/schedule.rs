@@ -1,5 +1,6 @@
 //! What each mini-batch does: phase, band, grid, temperature and memory, as functions of how far a start is.
 
+use super::images::SMALL_SET;
 use vitreous_compute::ops::pose_search::Scoring;
 use vitreous_jobs::ab_initio::AbInitio;
 
@@ -8,7 +9,7 @@ use vitreous_jobs::ab_initio::AbInitio;
 pub enum Phase {
     /// From random poses, the band growing.
     March,
-    /// Two halves of the particles, each with its own map, from the map so far at the first resolution: what they then
+    /// Two halves of the particles, each with its own map, from the map so far at a low resolution: what they then
     /// agree on beyond it is signal.
     Halves,
     /// All particles with one map, filtered by the halves' agreement.
@@ -24,6 +25,11 @@ pub struct Schedule {
     pub first_rmax: f64,
     /// Band of the last one.
     pub last_rmax: f64,
+    /// Band of the map that the halves begin with. At the first resolution many maps look like their mirror image, and
+    /// halves that begin there can stay a mixture of both hands (3 of 10 seeds of CFTR with junk; apoferritin's do from the
+    /// finer band, too). A small set begins there all the same: it reaches little beyond, and its agreement has to mean
+    /// something.
+    pub halves_rmax: f64,
     /// Particle diameter, pixels of the working box.
     pub diameter_px: f64,
     /// Working box, pixels.
@@ -83,10 +89,13 @@ impl Schedule {
     ) -> Self {
         let box_a = box_px as f64 * pixel_size_a;
         let largest = box_px as f64 / 2.0 - 3.0;
+        let first_rmax = (box_a / params.initial_resolution).clamp(4.0, largest);
+        let last_rmax = (box_a / params.final_resolution).clamp(4.0, largest);
         Self {
             batches: params.batches as usize,
-            first_rmax: (box_a / params.initial_resolution).clamp(4.0, largest),
-            last_rmax: (box_a / params.final_resolution).clamp(4.0, largest),
+            first_rmax,
+            last_rmax,
+            halves_rmax: if particles < SMALL_SET { first_rmax } else { (first_rmax * last_rmax).sqrt() },
             diameter_px: diameter_a / pixel_size_a,
             box_px,
             particles,

@@ -171,10 +171,10 @@ impl<D: PoseSearch + Insert> Job<'_, D> {
             };
         }
         if phase == Phase::Halves && index == 0 {
-            return schedule.first_rmax;
+            return schedule.halves_rmax;
         }
         let agreed = course.fsc.iter().map(|fsc| agreed_radius(fsc, LEAST_FSC)).fold(0.0, f64::max);
-        (agreed + BEYOND_AGREEMENT).clamp(schedule.first_rmax, schedule.last_rmax)
+        (agreed + BEYOND_AGREEMENT).clamp(schedule.halves_rmax, schedule.last_rmax)
     }
 
     /// This rank's share of a random batch.
@@ -225,11 +225,11 @@ impl<D: PoseSearch + Insert> Job<'_, D> {
         }
     }
 
-    /// The maps of the march at the first resolution, turned so that their axes lie where the point group has them.
+    /// The maps of the march at the resolution the halves begin with, turned so that their axes lie where the point group has them.
     fn marched_maps(&self, state: &mut State) -> Vec<Array3<f32>> {
         let (group, schedule) = (self.params.symmetry, &self.schedule);
         if self.from_start || group == PointGroup::C1 {
-            let low = |sums: &SliceSums| map_of(sums, schedule.first_rmax, schedule.diameter_px);
+            let low = |sums: &SliceSums| map_of(sums, schedule.halves_rmax, schedule.diameter_px);
             return state.sums.iter().map(low).collect();
         }
         let rmax = state.course.rmax.last().copied().unwrap_or(schedule.first_rmax);
@@ -238,7 +238,7 @@ impl<D: PoseSearch + Insert> Job<'_, D> {
             .iter()
             .map(|sums| {
                 let axes = find_axes(map_of(sums, rmax, schedule.diameter_px).view(), group);
-                let low = map_of(sums, schedule.first_rmax, schedule.diameter_px);
+                let low = map_of(sums, schedule.halves_rmax, schedule.diameter_px);
                 let map = symmetrised(resampled(low.view(), &axes.placement).view(), group);
                 (map, axes.correlation)
             })
