@@ -14,7 +14,7 @@ pub const MOST_CLASSES: u32 = 8;
 choices! {
     /// When the point group is imposed.
     pub enum Impose {
-        /// `start` for small sets, whose map without symmetry is poor, else `map`.
+        /// Of a set of under 500 particles, `map` and `start` in turn, at least one start of each; else `map`.
         #[default] Auto = "auto",
         /// From the first mini-batch on.
         Start = "start",

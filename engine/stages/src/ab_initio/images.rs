@@ -14,7 +14,8 @@ use vitreous_model::particle::ParticleSet;
 const MOST_PARTICLES: usize = 20_000;
 /// Fewer cannot make a map.
 const LEAST_PARTICLES: usize = 20;
-/// Sets of fewer particles are small: none are held out, and a point group is imposed from the start.
+/// Sets of fewer particles are small: none are held out, and every second start has the point group imposed from its
+/// first mini-batch on.
 pub const SMALL_SET: usize = 500;
 /// Fraction of the particles, and the most of them, kept back to judge maps with.
 const HELD_OUT: (f64, usize) = (0.1, 300);

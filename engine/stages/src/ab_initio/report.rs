@@ -2,7 +2,7 @@
 
 use super::checkpoint::Course;
 use super::images::WorkingImages;
-use super::schedule::Schedule;
+use super::schedule::{LOCKED_EFFECTIVE_POSES, Schedule};
 use super::start::agreed_radius;
 use crate::map_figures;
 use ndarray::Array3;
@@ -73,11 +73,13 @@ pub fn quality(course: &Course, schedule: &Schedule) -> f64 {
     course.fsc.iter().zip(&course.shares).map(|(fsc, share)| mean(fsc) * share).sum()
 }
 
-/// Whether the halves agree on more than what they began with.
+/// Whether the halves agree on more than what they began with, and particles know their poses: halves that both hold a
+/// mixture of the two hands agree as well, but leave many poses likely (apoferritin: 28 to 30, right maps 7 to 8).
 pub fn has_converged(course: &Course, schedule: &Schedule) -> bool {
     let wanted = (CONVERGED_BAND * schedule.first_rmax).max(BEYOND_START * schedule.halves_rmax);
     let wanted = wanted.min(schedule.last_rmax);
-    agreed(course, CONVERGED_FSC) >= wanted
+    let locked = course.effective_poses.last().is_some_and(|&likely| likely < LOCKED_EFFECTIVE_POSES);
+    locked && agreed(course, CONVERGED_FSC) >= wanted
 }
 
 /// Numbers, curves and pictures.
@@ -145,7 +147,7 @@ fn notes(params: &AbInitio, story: &Story<'_>, best: &Course) -> Vec<String> {
     if !has_converged(best, story.schedule) {
         notes.push(
             "The map has not converged: maps of two halves of the particles do not agree beyond the resolution they \
-             were started at. Do not build on it. Try another seed or more starts, more particles, more batches, or \
+             were started at, or too many poses of a particle stay likely. Do not build on it. Try another seed or more starts, more particles, more batches, or \
              leave out particles that are none."
                 .into(),
         );

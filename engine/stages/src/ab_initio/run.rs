@@ -2,7 +2,7 @@
 
 use super::checkpoint::{Course, State};
 use super::classes;
-use super::images::{self, SMALL_SET};
+use super::images;
 use super::report::{self, Story};
 use super::schedule::Schedule;
 use super::start::{Job, Progress};
@@ -13,7 +13,7 @@ use vitreous_compute::map_alignment::rigid::mirrored;
 use vitreous_compute::ops::insert::Insert;
 use vitreous_compute::ops::pose_search::PoseSearch;
 use vitreous_formats::{mrc, table};
-use vitreous_jobs::ab_initio::{AbInitio, Impose};
+use vitreous_jobs::ab_initio::AbInitio;
 use vitreous_model::event::EventKind;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::particle::ParticleSet;
@@ -32,14 +32,8 @@ pub fn run<D: PoseSearch + Insert>(ctx: &Ctx<'_>, device: &D) -> Result<Report, 
     let images = images::read(ctx, &set, params.final_resolution, params.seed)?;
     let schedule =
         Schedule::new(&params, images.box_px, images.pixel_size_a, diameter_a, images.training.len());
-    let is_small = images.training.len() < SMALL_SET;
-    let from_start = match params.impose {
-        Impose::Auto => is_small,
-        Impose::Start => true,
-        Impose::Map => false,
-    };
     let fingerprint = fingerprint(&params, &set);
-    let job = Job { ctx, device, params: &params, images: &images, schedule, from_start, fingerprint };
+    let job = Job { ctx, device, params: &params, images: &images, schedule, fingerprint };
     let (starts, best, state) = all_starts(&job)?;
     let rmax = report::agreed_band(&state.course, &schedule);
     let mut order = vec![0];
@@ -59,7 +53,7 @@ pub fn run<D: PoseSearch + Insert>(ctx: &Ctx<'_>, device: &D) -> Result<Report, 
         starts: &starts,
         best,
         schedule: &schedule,
-        from_start,
+        from_start: job.is_imposed_from_start(best),
         order: &order,
         maps: &full,
         set: &set,
@@ -74,7 +68,7 @@ pub fn run<D: PoseSearch + Insert>(ctx: &Ctx<'_>, device: &D) -> Result<Report, 
 /// All are finished: the halves tell maps apart that held-out scores after the march do not (CFTR with 30 % junk, ten
 /// starts: the halves' mean FSC was 0.59 to 0.63 of wrong maps and 0.70 to 0.73 of right ones, the scores overlapped).
 fn all_starts<D: PoseSearch + Insert>(job: &Job<'_, D>) -> Result<(Vec<Course>, usize, State), StageError> {
-    let (schedule, count) = (&job.schedule, job.params.starts as usize);
+    let (schedule, count) = (&job.schedule, job.planned_starts());
     let total = (count * (schedule.march() + schedule.halves() + schedule.joint())) as u64;
     job.ctx.say(EventKind::Phase { name: "mini-batches".into(), total });
     let mut done = Progress { done: 0, total: &total };

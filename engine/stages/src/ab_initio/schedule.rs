@@ -75,7 +75,7 @@ const MARCHED_AT_MOST: f64 = 0.5;
 const LATE_SIZE: usize = 1000;
 /// The band does not grow while this many poses of a particle are still likely on average: the map has to catch up.
 pub const UNLOCKED_EFFECTIVE_POSES: f64 = 12.0;
-/// A march that ends with more likely poses than this goes on.
+/// A march that ends with more likely poses than this goes on, and a map with more has not converged.
 pub const LOCKED_EFFECTIVE_POSES: f64 = 10.0;
 
 impl Schedule {

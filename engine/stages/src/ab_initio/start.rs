@@ -2,7 +2,7 @@
 
 use super::batch::{self, Drawn, Reference, Seeds};
 use super::checkpoint::{self, Course, State};
-use super::images::WorkingImages;
+use super::images::{SMALL_SET, WorkingImages};
 use super::map_state::{
     PADDING, agreement, filtered_map, grid, map_of, no_sums, remember, without_radial_mean,
 };
@@ -15,7 +15,7 @@ use vitreous_compute::map_alignment::{find_axes, resampled, symmetrised};
 use vitreous_compute::ops::insert::{Insert, SliceSums};
 use vitreous_compute::ops::pose_search::{PoseSearch, Scoring};
 use vitreous_compute::reconstruct::tau2_from_fsc;
-use vitreous_jobs::ab_initio::AbInitio;
+use vitreous_jobs::ab_initio::{AbInitio, Impose};
 use vitreous_model::event::EventKind;
 use vitreous_model::pose::Rotation;
 use vitreous_model::symmetry::PointGroup;
@@ -39,13 +39,33 @@ pub struct Job<'a, D> {
     pub images: &'a WorkingImages,
     /// The plan.
     pub schedule: Schedule,
-    /// The point group is imposed from the first mini-batch on.
-    pub from_start: bool,
     /// Everything a checkpoint depends on.
     pub fingerprint: String,
 }
 
 impl<D: PoseSearch + Insert> Job<'_, D> {
+    /// Starts that are made in any case: of a small set with a point group at least one of either kind.
+    pub fn planned_starts(&self) -> usize {
+        let starts = self.params.starts as usize;
+        if self.takes_turns() { starts.max(2) } else { starts }
+    }
+
+    /// Whether a start has the point group imposed from its first mini-batch on.
+    pub fn is_imposed_from_start(&self, start: usize) -> bool {
+        match self.params.impose {
+            Impose::Auto => self.takes_turns() && start % 2 == 1,
+            Impose::Start => true,
+            Impose::Map => false,
+        }
+    }
+
+    /// Of small sets nobody can tell beforehand which way leads to the map: weak particles make none without their
+    /// symmetry, and strong ones that have it imposed on nothing can end in a mixture of both hands.
+    fn takes_turns(&self) -> bool {
+        let has_group = self.params.symmetry != PointGroup::C1;
+        self.params.impose == Impose::Auto && has_group && self.images.training.len() < SMALL_SET
+    }
+
     /// A start as its checkpoint has it, or a new one.
     pub fn open(&self, start: usize) -> State {
         let grid = grid(self.images.box_px);
@@ -65,7 +85,7 @@ impl<D: PoseSearch + Insert> Job<'_, D> {
             self.mini_batch(start, state, Phase::March, 0)?;
             if self.is_marched(&state.course) {
                 state.course.march_end = Some(state.course.rmax.len());
-                state.course.held_out_score = self.held_out_score(state)?;
+                state.course.held_out_score = self.held_out_score(start, state)?;
             }
             self.after_batch(start, state, done)?;
         }
@@ -139,15 +159,16 @@ impl<D: PoseSearch + Insert> Job<'_, D> {
             }
         };
         let mine = self.dealt(step.size, seeds);
+        let group = self.group(start, phase);
         let (drawn, likely) = if number == 0 {
             (self.random_poses(&mine, seeds), f64::from(u16::MAX))
         } else {
-            let references = self.references(state, phase, index, rmax)?;
-            self.draw(&references, rmax, &step, self.group(phase), &mine, seeds)?
+            let references = self.references(start, state, phase, index, rmax)?;
+            self.draw(&references, rmax, &step, group, &mine, seeds)?
         };
         self.prepare_sums(state, phase, index);
         let band = if phase == Phase::March { rmax } else { self.schedule.last_rmax };
-        self.add(state, &step, self.group(phase), band, &drawn)?;
+        self.add(state, &step, group, band, &drawn)?;
         if phase == Phase::Halves {
             let halves = state.sums.chunks_exact(2);
             state.course.fsc = halves.map(|half| agreement(half, self.schedule.diameter_px)).collect();
@@ -157,8 +178,8 @@ impl<D: PoseSearch + Insert> Job<'_, D> {
         Ok(())
     }
 
-    fn group(&self, phase: Phase) -> PointGroup {
-        let imposed = self.from_start || phase != Phase::March;
+    fn group(&self, start: usize, phase: Phase) -> PointGroup {
+        let imposed = self.is_imposed_from_start(start) || phase != Phase::March;
         if imposed { self.params.symmetry } else { PointGroup::C1 }
     }
 
@@ -196,6 +217,7 @@ impl<D: PoseSearch + Insert> Job<'_, D> {
     /// The maps to search with: by set of particles (all, or the two halves) and class.
     fn references(
         &self,
+        start: usize,
         state: &mut State,
         phase: Phase,
         index: usize,
@@ -209,7 +231,7 @@ impl<D: PoseSearch + Insert> Job<'_, D> {
                 Ok(vec![maps.collect()])
             }
             (Phase::Halves, 0) => {
-                let maps = self.marched_maps(state);
+                let maps = self.marched_maps(start, state);
                 Ok(vec![maps.clone(), maps])
             }
             (Phase::Halves, _) => {
@@ -225,10 +247,11 @@ impl<D: PoseSearch + Insert> Job<'_, D> {
         }
     }
 
-    /// The maps of the march at the resolution the halves begin with, turned so that their axes lie where the point group has them.
-    fn marched_maps(&self, state: &mut State) -> Vec<Array3<f32>> {
+    /// The maps of the march at the resolution the halves begin with, turned so that their axes lie where the point group
+    /// has them.
+    fn marched_maps(&self, start: usize, state: &mut State) -> Vec<Array3<f32>> {
         let (group, schedule) = (self.params.symmetry, &self.schedule);
-        if self.from_start || group == PointGroup::C1 {
+        if self.is_imposed_from_start(start) || group == PointGroup::C1 {
             let low = |sums: &SliceSums| map_of(sums, schedule.halves_rmax, schedule.diameter_px);
             return state.sums.iter().map(low).collect();
         }
@@ -379,7 +402,7 @@ impl<D: PoseSearch + Insert> Job<'_, D> {
     }
 
     /// Mean log evidence of the held-out particles, nats; `None` without any.
-    fn held_out_score(&self, state: &State) -> Result<Option<f64>, StageError> {
+    fn held_out_score(&self, start: usize, state: &State) -> Result<Option<f64>, StageError> {
         let held_out = &self.images.held_out;
         if held_out.is_empty() {
             return Ok(None);
@@ -391,7 +414,7 @@ impl<D: PoseSearch + Insert> Job<'_, D> {
         let last = self.schedule.last_rmax;
         let step = Step { scoring: Scoring::Likelihood, ..self.schedule.late_step(true, last) };
         let classes =
-            self.prepared(&maps, last, &step, self.group(Phase::March), Rotation::IDENTITY, true)?;
+            self.prepared(&maps, last, &step, self.group(start, Phase::March), Rotation::IDENTITY, true)?;
         let (rank, size) = (self.ctx.comm.rank(), self.ctx.comm.size());
         let mine: Vec<_> = held_out.iter().skip(rank).step_by(size).collect();
         let evidence = batch::log_evidence(&classes, maps.len(), &mine);
