@@ -36,6 +36,15 @@ pub struct UnfitParticle {
     pub reason: String,
 }
 
+impl UnfitParticle {
+    /// The particle at a place of a set, and why it cannot be used.
+    pub fn of(set: &ParticleSet, index: usize, reason: impl Into<String>) -> Self {
+        let particle = &set.particles[index];
+        let item = format!("{:06}@{}", particle.stack_index + 1, particle.stack_path);
+        Self { index, item, reason: reason.into() }
+    }
+}
+
 impl ParticleImages {
     /// Opens the stacks of a set and lists the particles whose image is missing or of the wrong size.
     pub fn open(ctx: &Ctx<'_>, set: &ParticleSet) -> (Self, Vec<UnfitParticle>) {
@@ -54,8 +63,7 @@ impl ParticleImages {
             let place = match place {
                 Ok(place) => Some(place),
                 Err(reason) => {
-                    let item = format!("{:06}@{path}", particle.stack_index + 1);
-                    unfit.push(UnfitParticle { index, item, reason });
+                    unfit.push(UnfitParticle::of(set, index, reason));
                     None
                 }
             };

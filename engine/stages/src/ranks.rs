@@ -1,5 +1,8 @@
 //! Exchanges between ranks that several job types need.
 
+use crate::{Ctx, StageError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use vitreous_compute::comm::Comm;
 
 /// The numbers of every rank, in order, for every rank. Lists may differ in length.
@@ -21,6 +24,24 @@ pub fn share(comm: &dyn Comm, mine: &[f64]) -> Vec<Vec<f64>> {
         rest = after;
     }
     all
+}
+
+/// The records of every rank, in order, for every rank.
+///
+/// # Errors
+/// Records that JSON cannot hold.
+pub fn share_records<T: Serialize + DeserializeOwned>(
+    ctx: &Ctx<'_>,
+    mine: &[T],
+) -> Result<Vec<T>, StageError> {
+    let failed = |error: serde_json::Error| StageError::io(&ctx.job_dir, error.into());
+    let mut all: Vec<T> = Vec::new();
+    for bytes in ctx.comm.gather(&serde_json::to_vec(mine).map_err(failed)?) {
+        all.extend(serde_json::from_slice::<Vec<T>>(&bytes).map_err(failed)?);
+    }
+    let mut bytes = serde_json::to_vec(&all).map_err(failed)?;
+    ctx.comm.broadcast(0, &mut bytes);
+    serde_json::from_slice(&bytes).map_err(failed)
 }
 
 #[cfg(test)]

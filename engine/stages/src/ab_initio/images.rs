@@ -109,12 +109,8 @@ fn read_one(
     index: usize,
     box_px: usize,
 ) -> Result<WorkingImage, UnfitParticle> {
+    let pixels = source.read_fit(index).map_err(|reason| UnfitParticle::of(set, index, reason))?;
     let particle = &set.particles[index];
-    let unfit = |reason: String| {
-        let item = format!("{:06}@{}", particle.stack_index + 1, particle.stack_path);
-        UnfitParticle { index, item, reason }
-    };
-    let pixels = source.read_fit(index).map_err(unfit)?;
     let image = HalfImage::of_box(pixels.view()).resized(box_px, box_px);
     Ok(WorkingImage { image, ctf: particle.ctf, id: particle.id })
 }

@@ -54,8 +54,8 @@ pub struct IterationRecord {
     pub log_evidence: f64,
     /// Mean number of poses the posterior of a particle was spread over.
     pub effective_poses: f64,
-    /// Part of the particles seen before that changed their class; NaN if none was.
-    pub changed: f64,
+    /// Part of the particles seen before that changed their class; `None` if none was.
+    pub changed: Option<f64>,
     /// Classes with particles.
     pub filled: u32,
 }
@@ -69,10 +69,6 @@ pub struct State {
     pub found: Vec<Option<Found>>,
     /// Noise variance s2 by shell, per optics group.
     pub noise: Vec<Vec<f64>>,
-    /// Radius to which most classes agree, Fourier pixels; `None` before the first iteration.
-    pub resolved: Option<f64>,
-    /// Empty classes that take half of a full one: `(full, empty)`.
-    pub splits: Vec<(usize, usize)>,
     /// Sums.
     pub sums: ClassSums,
     /// Rings the sums were taken on.
@@ -86,8 +82,6 @@ struct Header {
     fingerprint: String,
     iteration: usize,
     noise: Vec<Vec<f64>>,
-    resolved: Option<f64>,
-    splits: Vec<(usize, usize)>,
     rings: usize,
     history: Vec<IterationRecord>,
 }
@@ -104,11 +98,8 @@ pub fn save(ctx: &Ctx<'_>, fingerprint: &str, state: &State) -> Result<(), Stage
         fingerprint: fingerprint.into(),
         iteration: state.iteration,
         noise: state.noise.clone(),
-        resolved: state.resolved,
-        splits: state.splits.clone(),
         rings: state.rings,
-        // JSON has no NaN: -1 stands for it
-        history: state.history.iter().map(|record| without_nan(*record, f64::NAN, -1.0)).collect(),
+        history: state.history.clone(),
     };
     let path = ctx.job_dir.join(FILE);
     ctx.create(FILE, |file| -> Result<(), StageError> {
@@ -124,12 +115,6 @@ pub fn save(ctx: &Ctx<'_>, fingerprint: &str, state: &State) -> Result<(), Stage
         write(file).map_err(|source| StageError::io(&path, source))
     })?;
     Ok(())
-}
-
-/// The record with `from` in the place of `to` where a number may be missing.
-fn without_nan(record: IterationRecord, from: f64, to: f64) -> IterationRecord {
-    let is_from = if from.is_nan() { record.changed.is_nan() } else { record.changed == from };
-    IterationRecord { changed: if is_from { to } else { record.changed }, ..record }
 }
 
 /// Reads the state back on rank 0 and gives it to all; `None` if there is none of the same fingerprint. A broken file
@@ -154,10 +139,23 @@ pub fn load(ctx: &Ctx<'_>, fingerprint: &str, particles: usize, layout: &SumsLay
         iteration: header.iteration,
         found: found.map(|n| (!n[0].is_nan()).then(|| Found::from_numbers(*n))).collect(),
         noise: header.noise,
-        resolved: header.resolved,
-        splits: header.splits,
         sums: ClassSums::from_values(layout.clone(), sums.to_vec())?,
         rings: header.rings,
-        history: header.history.into_iter().map(|record| without_nan(record, -1.0, f64::NAN)).collect(),
+        history: header.history,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+
+    #[test]
+    fn numbers_come_back_from_json_to_the_last_bit() {
+        let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(3);
+        for _ in 0..20_000 {
+            let value = random.random_range(0.0..1.0f64) * 10f64.powi(random.random_range(-30..30));
+            let back: f64 = serde_json::from_str(&serde_json::to_string(&value).unwrap()).unwrap();
+            assert_eq!(back.to_bits(), value.to_bits(), "{value:e}");
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! The images of a run, cropped in Fourier space to the band that is used, read on demand and kept while there is room.
 
 use crate::particle_images::{ParticleImages, UnfitParticle};
-use crate::ranks::share;
+use crate::particle_sets::optics_groups;
+use crate::ranks::{share, share_records};
 use crate::{Ctx, StageError};
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
@@ -74,11 +75,12 @@ impl<'a> WorkingImages<'a> {
         let any_ctf = set.particles.iter().any(|particle| particle.ctf.is_some());
         for (index, particle) in set.particles.iter().enumerate() {
             if any_ctf && particle.ctf.is_none() && images.has(index) {
-                unfit.push(unfit_particle(set, index, "its CTF was never estimated".into()));
+                unfit.push(UnfitParticle::of(set, index, "its CTF was never estimated"));
             }
         }
         let box_px = working_box(images.box_px(), rmax);
-        let (all_groups, group_count) = optics_groups(set);
+        let all: Vec<usize> = (0..set.particles.len()).collect();
+        let (all_groups, group_count) = optics_groups(set, &all);
         let mut working = Self {
             pixel_size_a: set.pixel_size_a * images.box_px() as f64 / box_px as f64,
             cache_limit: CACHE_BYTES / (box_px * (box_px / 2 + 1) * 8),
@@ -138,8 +140,8 @@ impl<'a> WorkingImages<'a> {
             ctx.say(EventKind::Progress { done, total: total as u64 });
         }
         self.power = group_power(&share(ctx.comm, &sums), chunks, self.group_count, shells);
-        let reasons = shared_reasons(ctx, &reasons)?;
-        Ok(reasons.into_iter().map(|(index, reason)| unfit_particle(self.set, index, reason)).collect())
+        let reasons = share_records(ctx, &reasons)?;
+        Ok(reasons.into_iter().map(|(index, reason)| UnfitParticle::of(self.set, index, reason)).collect())
     }
 
     /// The image of a particle of the set, kept from earlier or read now.
@@ -167,7 +169,7 @@ impl<'a> WorkingImages<'a> {
         let one = |&which: &usize| {
             let index = self.usable[which];
             self.image(index).map_err(|reason| {
-                let item = unfit_particle(self.set, index, reason);
+                let item = UnfitParticle::of(self.set, index, reason);
                 StageError::input(
                     format!("{}: {}", item.item, item.reason),
                     "was the stack changed meanwhile?",
@@ -193,21 +195,6 @@ impl<'a> WorkingImages<'a> {
     }
 }
 
-fn unfit_particle(set: &ParticleSet, index: usize, reason: String) -> UnfitParticle {
-    let particle = &set.particles[index];
-    let item = format!("{:06}@{}", particle.stack_index + 1, particle.stack_path);
-    UnfitParticle { index, item, reason }
-}
-
-/// Index of each particle's optics group among those in use, and their number.
-fn optics_groups(set: &ParticleSet) -> (Vec<usize>, usize) {
-    let mut numbers: Vec<u32> = set.particles.iter().map(|particle| particle.optics_group).collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    let group = |number: u32| numbers.partition_point(|&n| n < number);
-    (set.particles.iter().map(|particle| group(particle.optics_group)).collect(), numbers.len())
-}
-
 /// Mean power per group from the chunks' sums of all ranks, added in the order of chunks. A shell without power gets a
 /// little, so that it can be divided by.
 fn group_power(shared: &[Vec<f64>], chunks: usize, groups: usize, shells: usize) -> Vec<Vec<f64>> {
@@ -223,16 +210,4 @@ fn group_power(shared: &[Vec<f64>], chunks: usize, groups: usize, shells: usize)
         mean.into_iter().map(|value| value.max(floor)).collect()
     };
     total.chunks_exact(shells + 1).map(of_group).collect()
-}
-
-/// Reasons of all ranks, for all.
-fn shared_reasons(ctx: &Ctx<'_>, mine: &[(usize, String)]) -> Result<Vec<(usize, String)>, StageError> {
-    let failed = |error: serde_json::Error| StageError::io(&ctx.job_dir, error.into());
-    let mut all: Vec<(usize, String)> = Vec::new();
-    for bytes in ctx.comm.gather(&serde_json::to_vec(mine).map_err(failed)?) {
-        all.extend(serde_json::from_slice::<Vec<(usize, String)>>(&bytes).map_err(failed)?);
-    }
-    let mut bytes = serde_json::to_vec(&all).map_err(failed)?;
-    ctx.comm.broadcast(0, &mut bytes);
-    serde_json::from_slice(&bytes).map_err(failed)
 }

@@ -37,7 +37,7 @@ pub fn report(story: &Story<'_>) -> Report {
     report.number(
         "changed",
         "particles that changed class at last",
-        last.map_or(f64::NAN, |r| 100.0 * r.changed),
+        last.and_then(|r| r.changed).map_or(f64::NAN, |part| 100.0 * part),
         "%",
     );
     report.number("log_evidence", "mean log evidence", last.map_or(f64::NAN, |r| r.log_evidence), "nats");
@@ -114,7 +114,7 @@ fn figures(story: &Story<'_>) -> Vec<Figure> {
             "changed",
             "Particles that changed class",
             Axis::new("part", "%"),
-            vec![over(&|r| 100.0 * r.changed, "changed")],
+            vec![over(&|r| 100.0 * r.changed.unwrap_or(f64::NAN), "changed")],
         ),
     ]
 }

@@ -132,7 +132,7 @@ fn fingerprint(params: &Classify2d, set: &ParticleSet) -> String {
         ..
     } = params;
     format!(
-        "1|{classes}|{diameter:?}|{iterations}|{resolution}|{shift_range:?}|{batch_per_class}|{recentre}|{seed}|{}|{ids:x}",
+        "2|{classes}|{diameter:?}|{iterations}|{resolution}|{shift_range:?}|{batch_per_class}|{recentre}|{seed}|{}|{ids:x}",
         set.particles.len()
     )
 }
@@ -153,8 +153,6 @@ impl<D: ClassifyOp> Job<'_, D> {
             iteration: 0,
             found: vec![None; self.images.usable.len()],
             noise: self.images.power.clone(),
-            resolved: None,
-            splits: Vec::new(),
             sums: ClassSums::zeros(self.layout.clone()),
             rings: 0,
             history: Vec::new(),
@@ -170,7 +168,9 @@ impl<D: ClassifyOp> Job<'_, D> {
     }
 
     fn iterate(&self, mut state: State) -> Result<State, StageError> {
-        let step = self.schedule.step(state.iteration, state.resolved);
+        let found = if state.iteration > 0 { self.centred_averages(&mut state) } else { Vec::new() };
+        let resolved = (!found.is_empty()).then(|| mean_resolved(&found));
+        let step = self.schedule.step(state.iteration, resolved);
         let name = format!("iteration {} of {}", state.iteration + 1, self.schedule.iterations);
         self.ctx.say(EventKind::Phase { name, total: step.size as u64 });
         let mut batch =
@@ -180,7 +180,7 @@ impl<D: ClassifyOp> Job<'_, D> {
         let averages = if state.iteration == 0 {
             self.first_averages(&batch, step.rmax)?
         } else {
-            self.references(&mut state)
+            self.references(&mut state, found, step.may_split)
         };
         let rings = (band_end(step.rmax) + SUM_MARGIN).min(self.layout.grid.rings.len());
         let pass = Pass {
@@ -194,15 +194,12 @@ impl<D: ClassifyOp> Job<'_, D> {
             known: &state.found,
         };
         let outcome = pass.run(&averages, &batch, rings)?;
-        let record = record(&step.rmax, &batch, &state.found, &outcome.found, outcome.effective_poses);
+        let record = record(step.rmax, &batch, &state.found, &outcome.found, outcome.effective_poses);
         batch.iter().zip(&outcome.found).for_each(|(&which, found)| state.found[which] = Some(*found));
         state.sums.remember(step.memory, &outcome.sums);
         state.rings = rings.max(if step.memory > 0.0 { state.rings } else { 0 });
         state.noise = outcome.noise;
         state.iteration += 1;
-        let judged = self.averager(&state).averages(&state.sums);
-        state.resolved = Some(mean_resolved(&judged));
-        state.splits = if step.may_split { splits(&judged) } else { Vec::new() };
         self.tell(&record);
         state.history.push(record);
         Ok(state)
@@ -212,20 +209,24 @@ impl<D: ClassifyOp> Job<'_, D> {
         Averager::new(&state.sums, state.rings, self.schedule.diameter_px)
     }
 
-    /// The class averages for the next search: brought to the middle, empty classes filled with halves of full ones.
-    fn references(&self, state: &mut State) -> Vec<Array2<f32>> {
+    /// The class averages, brought to the middle.
+    fn centred_averages(&self, state: &mut State) -> Vec<ClassImage> {
         let averager = self.averager(state);
-        let mut found = averager.averages(&state.sums);
+        let found = averager.averages(&state.sums);
         if self.params.recentre && self.bring_to_middle(state, &found) {
-            found = averager.averages(&state.sums);
+            return averager.averages(&state.sums);
         }
-        let halves: Vec<(usize, usize, [Array2<f32>; 2])> = state
-            .splits
-            .iter()
-            .map(|&(full, empty)| {
-                (full, empty, [0, 1].map(|half| averager.of_half(&state.sums, full, half, &found[full])))
-            })
-            .collect();
+        found
+    }
+
+    /// What the next search compares with: the averages, those of empty classes replaced by halves of full ones.
+    fn references(&self, state: &mut State, found: Vec<ClassImage>, may_split: bool) -> Vec<Array2<f32>> {
+        let averager = self.averager(state);
+        let pairs = if may_split { splits(&found) } else { Vec::new() };
+        let half_of = |(full, empty): (usize, usize)| {
+            (full, empty, [0, 1].map(|half| averager.of_half(&state.sums, full, half, &found[full])))
+        };
+        let halves: Vec<(usize, usize, [Array2<f32>; 2])> = pairs.into_iter().map(half_of).collect();
         let mut references: Vec<Array2<f32>> = found.into_iter().map(|class| class.image).collect();
         for (full, empty, [first, second]) in halves {
             references[full] = first;
@@ -300,7 +301,7 @@ impl<D: ClassifyOp> Job<'_, D> {
         let figures = [
             ("resolution used", box_a / record.rmax, "Å"),
             ("mean log evidence", record.log_evidence, "nat"),
-            ("particles that changed class", 100.0 * record.changed, "%"),
+            ("particles that changed class", 100.0 * record.changed.unwrap_or(f64::NAN), "%"),
         ];
         for (name, value, unit) in figures {
             if value.is_finite() {
@@ -418,7 +419,7 @@ impl<D: ClassifyOp> Job<'_, D> {
 
 /// How an iteration went.
 fn record(
-    rmax: &f64,
+    rmax: f64,
     batch: &[usize],
     before: &[Option<Found>],
     now: &[Found],
@@ -431,11 +432,11 @@ fn record(
     classes.sort_unstable();
     classes.dedup();
     IterationRecord {
-        rmax: *rmax,
+        rmax,
         particles: batch.len() as u64,
         log_evidence: now.iter().map(|found| found.log_evidence).sum::<f64>() / now.len().max(1) as f64,
         effective_poses,
-        changed: if seen > 0 { changed as f64 / seen as f64 } else { f64::NAN },
+        changed: (seen > 0).then(|| changed as f64 / seen as f64),
         filled: classes.len() as u32,
     }
 }

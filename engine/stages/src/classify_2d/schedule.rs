@@ -64,7 +64,7 @@ pub struct Step {
     pub memory: f64,
     /// Whether places found before are used.
     pub narrow: bool,
-    /// Whether an empty class may take half of a full one.
+    /// Whether an empty class may take half of a full one beforehand.
     pub may_split: bool,
 }
 

@@ -206,8 +206,8 @@ fn figures_are_told_apart_and_their_poses_are_true() {
         off.abs() < 0.2 && x.hypot(y) < 1.5
     });
     let part = close.count() as f64 / right.len() as f64;
-    // the rest lie where two angles of a noisy figure are equally likely
-    assert!(part > 0.85, "{part} of the poses are close");
+    // 0.944 are: at this noise two angles of a figure can be equally likely
+    assert!(part > 0.92, "{part} of the poses are close");
     // averages are images of the figures: a figure correlates with its best-turned average
     let images = averages(dir.path(), "J2");
     for (class, figure) in &figure_of {

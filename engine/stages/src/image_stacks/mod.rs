@@ -172,7 +172,7 @@ impl<'a> Rewriting<'a> {
             let mut image = 0;
             for (place, &index) in (0..).zip(&stack.members) {
                 match reasons.get(&place) {
-                    Some(reason) => unfit.push(self.unfit_particle(index, reason)),
+                    Some(reason) => unfit.push(UnfitParticle::of(self.set, index, *reason)),
                     None => {
                         places[index] = Some((number, image));
                         image += 1;
@@ -193,11 +193,6 @@ impl<'a> Rewriting<'a> {
             pixel_size_a: self.form.pixel_size_a,
             particles: placed.collect(),
         })
-    }
-
-    fn unfit_particle(&self, index: usize, reason: &str) -> UnfitParticle {
-        let Particle { stack_path, stack_index, .. } = &self.set.particles[index];
-        UnfitParticle { index, item: format!("{:06}@{stack_path}", stack_index + 1), reason: reason.into() }
     }
 }
 

@@ -57,6 +57,15 @@ pub(crate) fn write(ctx: &Ctx<'_>, slot: &str, set: &ParticleSet) -> Result<(), 
     Ok(())
 }
 
+/// Index of the optics group of each of some particles (places in the set) among those in use by them, and their number.
+pub(crate) fn optics_groups(set: &ParticleSet, which: &[usize]) -> (Vec<usize>, usize) {
+    let mut numbers: Vec<u32> = which.iter().map(|&index| set.particles[index].optics_group).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let group = |&index: &usize| numbers.partition_point(|&n| n < set.particles[index].optics_group);
+    (which.iter().map(group).collect(), numbers.len())
+}
+
 /// The set with the particles at these places of it only.
 pub(crate) fn part(set: &ParticleSet, indices: &[usize]) -> ParticleSet {
     let particles = indices.iter().map(|&index| set.particles[index].clone()).collect();

@@ -2,7 +2,7 @@
 
 use super::accumulate::{Accumulated, accumulate};
 use super::report;
-use crate::particle_images::ParticleImages;
+use crate::particle_images::{ParticleImages, UnfitParticle};
 use crate::{Ctx, StageError};
 use ndarray::Array3;
 use vitreous_compute::fsc::{CorrectedFsc, corrected_fsc};
@@ -53,11 +53,7 @@ pub fn run<D: Insert>(ctx: &Ctx<'_>, device: &D) -> Result<Report, StageError> {
     };
     let accumulated = accumulate(ctx, device, &set, &images, &usable, rmax, params.seed)?;
     for bad in &accumulated.left_out {
-        unfit.push(crate::particle_images::UnfitParticle {
-            index: bad.index,
-            item: particle_name(&set, bad.index),
-            reason: bad.reason.clone(),
-        });
+        unfit.push(UnfitParticle::of(&set, bad.index, &bad.reason));
     }
     ParticleImages::accept(ctx, &unfit, set.particles.len(), params.max_bad_fraction)?;
     check_halves(&accumulated)?;
@@ -112,19 +108,9 @@ fn fsc_mask(ctx: &Ctx<'_>, params: &Reconstruct, set: &ParticleSet) -> Result<Ar
     Ok(mask::sphere(n, 0.5 * diameter_a / set.pixel_size_a, MASK_EDGE_PX))
 }
 
-fn without_pose(set: &ParticleSet) -> impl Iterator<Item = crate::particle_images::UnfitParticle> {
-    set.particles.iter().enumerate().filter(|(_, particle)| particle.pose.is_none()).map(|(index, _)| {
-        crate::particle_images::UnfitParticle {
-            index,
-            item: particle_name(set, index),
-            reason: "it has no pose; refine the particles first".into(),
-        }
-    })
-}
-
-fn particle_name(set: &ParticleSet, index: usize) -> String {
-    let particle = &set.particles[index];
-    format!("{:06}@{}", particle.stack_index + 1, particle.stack_path)
+fn without_pose(set: &ParticleSet) -> impl Iterator<Item = UnfitParticle> {
+    let lost = set.particles.iter().enumerate().filter(|(_, particle)| particle.pose.is_none());
+    lost.map(|(index, _)| UnfitParticle::of(set, index, "it has no pose; refine the particles first"))
 }
 
 fn check_halves(accumulated: &Accumulated) -> Result<(), StageError> {

@@ -1,7 +1,8 @@
 //! The job's inputs, checked and put into the units of the refinement.
 
 use crate::particle_images::{ParticleImages, UnfitParticle};
-use crate::ranks::share;
+use crate::particle_sets::optics_groups;
+use crate::ranks::{share, share_records};
 use crate::{Ctx, StageError};
 use ndarray::Array3;
 use rayon::prelude::*;
@@ -88,7 +89,7 @@ impl Data {
                 continue;
             };
             if images.has(index) {
-                unfit.push(UnfitParticle { index, item: item_name(&set, index), reason: lacks.into() });
+                unfit.push(UnfitParticle::of(&set, index, lacks));
             }
         }
         let bad: HashSet<usize> = unfit.iter().map(|particle| particle.index).collect();
@@ -167,12 +168,6 @@ pub fn sphere_of(geometry: &Geometry) -> Array3<f32> {
     mask::sphere(geometry.n, radius_px.max(1.0), SPHERE_EDGE_PX)
 }
 
-/// A particle's name in messages.
-fn item_name(set: &ParticleSet, index: usize) -> String {
-    let particle = &set.particles[index];
-    format!("{:06}@{}", particle.stack_index + 1, particle.stack_path)
-}
-
 /// Reads every image once: those that cannot be read, or hold nothing or no numbers, and the shell power of the others
 /// (`[particle][shell]`, empty for unfit ones). Ranks share the work and the result.
 fn survey(
@@ -208,20 +203,9 @@ fn survey(
         }
         ctx.say(EventKind::Progress { done: ((chunk + 1) * CHUNK).min(total) as u64, total: total as u64 });
     }
-    let texts = serde_json::to_vec(&reasons).map_err(|error| StageError::io(&ctx.job_dir, error.into()))?;
-    let mut unfit = Vec::new();
-    for bytes in ctx.comm.gather(&texts) {
-        let reasons: Vec<(usize, String)> =
-            serde_json::from_slice(&bytes).map_err(|error| StageError::io(&ctx.job_dir, error.into()))?;
-        unfit.extend(reasons);
-    }
-    let mut all = serde_json::to_vec(&unfit).map_err(|error| StageError::io(&ctx.job_dir, error.into()))?;
-    ctx.comm.broadcast(0, &mut all);
-    let unfit: Vec<(usize, String)> =
-        serde_json::from_slice(&all).map_err(|error| StageError::io(&ctx.job_dir, error.into()))?;
-    let unfit = unfit
+    let unfit = share_records(ctx, &reasons)?
         .into_iter()
-        .map(|(index, reason)| UnfitParticle { index, item: item_name(set, index), reason })
+        .map(|(index, reason): (usize, String)| UnfitParticle::of(set, index, reason))
         .collect();
     let shared = share(ctx.comm, &mine);
     let mut power = vec![Vec::new(); total];
@@ -335,14 +319,6 @@ pub fn scrambled(value: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
-}
-
-fn optics_groups(set: &ParticleSet, usable: &[usize]) -> (Vec<usize>, usize) {
-    let mut numbers: Vec<u32> = usable.iter().map(|&index| set.particles[index].optics_group).collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    let group = |&index: &usize| numbers.partition_point(|&n| n < set.particles[index].optics_group);
-    (usable.iter().map(group).collect(), numbers.len())
 }
 
 fn amplitude_groups(set: &ParticleSet, usable: &[usize]) -> (Vec<usize>, Vec<String>) {
