@@ -49,10 +49,6 @@ fn particles() -> ParticleSet {
         movie_pixel_size_a: 0.75,
     };
     let particle = |id: u64| Particle {
-        id,
-        stack_path: "J5/stacks/m1.mrcs".into(),
-        stack_index: id as u32,
-        optics_group: 1,
         pick: Some(Pick { exposure: "m1".into(), x_px: 10.5, y_px: 20.0, score: 1.5 }),
         ctf: Some(CtfParams {
             defocus_u_a: 1.2e4 + id as f64,
@@ -68,8 +64,7 @@ fn particles() -> ParticleSet {
             shift_a: [1.5, -2.5],
         }),
         half: Some(HalfSet::Two),
-        class: None,
-        log_likelihood: f64::NAN,
+        ..Particle::of_image(id, "J5/stacks/m1.mrcs", id as u32)
     };
     ParticleSet {
         optics: vec![optics],

@@ -89,6 +89,22 @@ pub struct ClassAssignment {
 }
 
 impl Particle {
+    /// A particle of which only its image is known, in optics group 1: image `stack_index` (from 0) of a stack.
+    pub fn of_image(id: u64, stack_path: &str, stack_index: u32) -> Self {
+        Self {
+            id,
+            stack_path: stack_path.into(),
+            stack_index,
+            optics_group: 1,
+            pick: None,
+            ctf: None,
+            pose: None,
+            half: None,
+            class: None,
+            log_likelihood: f64::NAN,
+        }
+    }
+
     /// Where its centre lies on a micrograph of `pixel_size_a` (Å), column and row in pixels: the place of its box plus
     /// the shift of its pose (RELION's coordinate minus origin); `None` for particles of unknown origin.
     /// ```

@@ -72,18 +72,7 @@ fn write_stack(dir: &Path, stack: &Array3<f32>) {
         writer.append(image.as_slice().unwrap()).unwrap();
     }
     writer.finish().unwrap();
-    let particles = (0..count).map(|index| Particle {
-        id: index as u64,
-        stack_path: "stack.mrcs".into(),
-        stack_index: index as u32,
-        optics_group: 1,
-        pick: None,
-        ctf: None,
-        pose: None,
-        half: None,
-        class: None,
-        log_likelihood: f64::NAN,
-    });
+    let particles = (0..count).map(|index| Particle::of_image(index as u64, "stack.mrcs", index as u32));
     let set = ParticleSet {
         optics: Vec::new(),
         box_px: BOX as u32,

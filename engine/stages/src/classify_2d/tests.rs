@@ -91,16 +91,8 @@ fn write_particles(dir: &Path, count: usize, noise_sd: f32) -> Vec<Truth> {
         writer.append(noisy.as_slice().unwrap()).unwrap();
         truths.push(truth);
         particles.push(Particle {
-            id: index as u64,
-            stack_path: "stack.mrcs".into(),
-            stack_index: index as u32,
-            optics_group: 1,
-            pick: None,
             ctf: Some(ctf),
-            pose: None,
-            half: None,
-            class: None,
-            log_likelihood: f64::NAN,
+            ..Particle::of_image(index as u64, "stack.mrcs", index as u32)
         });
     }
     writer.finish().unwrap();

@@ -27,16 +27,8 @@ fn write_particles(dir: &Path, tilt_deg: f64, with_pose: bool) {
         let tilt = random.random_range(least..1.0f64).acos().to_degrees();
         let rotation = Rotation::from_euler_zyz_deg(random.random_range(0.0..360.0), tilt, 0.0);
         Particle {
-            id,
-            stack_path: "s.mrcs".into(),
-            stack_index: id as u32,
-            optics_group: 1,
-            pick: None,
-            ctf: None,
             pose: with_pose.then_some(Pose { rotation, shift_a: [0.0; 2] }),
-            half: None,
-            class: None,
-            log_likelihood: f64::NAN,
+            ..Particle::of_image(id, "s.mrcs", id as u32)
         }
     });
     let set = ParticleSet {

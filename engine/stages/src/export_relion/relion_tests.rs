@@ -74,16 +74,10 @@ fn exported_project(dir: &Path, images: usize) -> ParticleSet {
         let image = phantom.image(&truth, 0.0, &mut rng).into_box();
         writer.append(image.as_slice().unwrap()).unwrap();
         list.push(Particle {
-            id: index as u64,
-            stack_path: STACK.into(),
-            stack_index: index as u32,
-            optics_group: 1,
-            pick: None,
             ctf: truth.ctf,
             pose: Some(Pose { rotation: truth.rotation, shift_a: truth.shift_px.map(|t| t * pixel_a) }),
             half: HalfSet::from_number(index as i64 % 2 + 1),
-            class: None,
-            log_likelihood: f64::NAN,
+            ..Particle::of_image(index as u64, STACK, index as u32)
         });
     }
     writer.finish().unwrap();

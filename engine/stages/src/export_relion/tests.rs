@@ -39,10 +39,6 @@ fn ctf() -> CtfParams {
 
 fn particles() -> ParticleSet {
     let particle = |id: u64| Particle {
-        id,
-        stack_path: "J5/stacks/m1.mrcs".into(),
-        stack_index: id as u32,
-        optics_group: 1,
         pick: Some(Pick {
             exposure: if id < 3 { "m1" } else { "m2" }.into(),
             x_px: 10.0,
@@ -54,9 +50,7 @@ fn particles() -> ParticleSet {
             rotation: Rotation::from_euler_zyz_deg(10.0 * id as f64, 60.0, 5.0),
             shift_a: [1.5, -2.5],
         }),
-        half: None,
-        class: None,
-        log_likelihood: f64::NAN,
+        ..Particle::of_image(id, "J5/stacks/m1.mrcs", id as u32)
     };
     ParticleSet { optics: optics(), box_px: 64, pixel_size_a: 3.0, particles: (0..5).map(particle).collect() }
 }

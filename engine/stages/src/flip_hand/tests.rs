@@ -29,18 +29,8 @@ fn map() -> Array3<f32> {
 
 fn set() -> ParticleSet {
     let pose = Pose { rotation: Rotation::from_euler_zyz_deg(35.0, 70.0, -20.0), shift_a: [1.5, -2.0] };
-    let particle = |id: u64, pose: Option<Pose>| Particle {
-        id,
-        stack_path: "stack.mrcs".into(),
-        stack_index: id as u32,
-        optics_group: 1,
-        pick: None,
-        ctf: None,
-        pose,
-        half: None,
-        class: None,
-        log_likelihood: f64::NAN,
-    };
+    let particle =
+        |id: u64, pose: Option<Pose>| Particle { pose, ..Particle::of_image(id, "stack.mrcs", id as u32) };
     let particles = vec![particle(0, Some(pose)), particle(1, None)];
     ParticleSet { optics: Vec::new(), box_px: BOX as u32, pixel_size_a: 2.0, particles }
 }

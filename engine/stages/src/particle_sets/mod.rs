@@ -88,16 +88,12 @@ pub(crate) mod tests {
     pub(crate) fn particle(id: u64, stack: &str, index: u32, exposure: &str) -> Particle {
         let rotation = Rotation::from_euler_zyz_deg(7.0 * id as f64, 20.0, 30.0);
         Particle {
-            id,
-            stack_path: stack.into(),
-            stack_index: index,
-            optics_group: 1,
             pick: Some(Pick { exposure: exposure.into(), x_px: 100.0, y_px: 10.0 * id as f64, score: 1.5 }),
-            ctf: None,
             pose: Some(Pose { rotation, shift_a: [3.0, -1.5] }),
             half: HalfSet::from_number(1 + (id % 2) as i64),
             class: Some(ClassAssignment { number: 1 + (id % 3) as u32, probability: 0.75 }),
             log_likelihood: -10.0 - id as f64,
+            ..Particle::of_image(id, stack, index)
         }
     }
 

@@ -125,16 +125,9 @@ mod tests {
     #[test]
     fn a_likelihood_goes_before_scores() {
         let particle = |score: f64, log_likelihood: f64| Particle {
-            id: 0,
-            stack_path: String::new(),
-            stack_index: 0,
-            optics_group: 1,
             pick: Some(Pick { exposure: "a".into(), x_px: 0.0, y_px: 0.0, score }),
-            ctf: None,
-            pose: None,
-            half: None,
-            class: None,
             log_likelihood,
+            ..Particle::of_image(0, "", 0)
         };
         let none = [particle(3.0, f64::NAN), particle(4.0, f64::NAN)];
         assert_eq!(merits(none.iter()), [3.0, 4.0]);

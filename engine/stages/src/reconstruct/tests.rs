@@ -58,16 +58,9 @@ fn write_particles(dir: &Path, count: usize, change: impl Fn(&mut Vec<Array2<f32
         slice.shift(shift_px[0], shift_px[1]);
         images.push(slice.into_box());
         particles.push(Particle {
-            id: index as u64,
-            stack_path: "stack.mrcs".into(),
-            stack_index: index as u32,
-            optics_group: 1,
-            pick: None,
             ctf: Some(ctf(index)),
             pose: Some(Pose { rotation, shift_a: shift_px.map(|t| t * PIXEL_A) }),
-            half: None,
-            class: None,
-            log_likelihood: f64::NAN,
+            ..Particle::of_image(index as u64, "stack.mrcs", index as u32)
         });
     }
     let mut set = ParticleSet { optics: Vec::new(), box_px: BOX as u32, pixel_size_a: PIXEL_A, particles };
@@ -165,18 +158,7 @@ fn unfit_inputs_are_refused() {
 
 #[test]
 fn coins_are_fair_and_keep_their_side() {
-    let mut particle = Particle {
-        id: 0,
-        stack_path: String::new(),
-        stack_index: 0,
-        optics_group: 1,
-        pick: None,
-        ctf: None,
-        pose: None,
-        half: None,
-        class: None,
-        log_likelihood: f64::NAN,
-    };
+    let mut particle = Particle::of_image(0, "", 0);
     let throws: Vec<HalfSet> = (0..1000)
         .map(|id| {
             particle.id = id;

@@ -20,16 +20,11 @@ const PIXEL_A: f64 = 2.0;
 fn particle(id: u64, micrograph: u32, x_px: f64, shift_x_a: f64, log_likelihood: f64) -> Particle {
     let rotation = Rotation::from_euler_zyz_deg(10.0 * id as f64, 20.0, 30.0);
     Particle {
-        id,
-        stack_path: "s.mrcs".into(),
-        stack_index: id as u32,
-        optics_group: 1,
         pick: Some(Pick { exposure: format!("m{micrograph}"), x_px, y_px: 50.0, score: 1.0 }),
-        ctf: None,
         pose: Some(Pose { rotation, shift_a: [shift_x_a, 0.0] }),
         half: HalfSet::from_number(1 + (id % 2) as i64),
-        class: None,
         log_likelihood,
+        ..Particle::of_image(id, "s.mrcs", id as u32)
     }
 }
 

@@ -42,17 +42,9 @@ fn write_inputs(dir: &Path) {
     }
     writer.finish().unwrap();
     let particle = |(id, number): (usize, u32)| Particle {
-        id: id as u64,
-        stack_path: "stack.mrcs".into(),
-        stack_index: id as u32,
-        optics_group: 1,
-        pick: None,
-        ctf: None,
-        pose: None,
-        half: None,
         class: (number > 0)
             .then_some(ClassAssignment { number, probability: if id % 10 == 0 { 0.3 } else { 0.9 } }),
-        log_likelihood: f64::NAN,
+        ..Particle::of_image(id as u64, "stack.mrcs", id as u32)
     };
     let numbers = (1..5).flat_map(|number| (0..20 * number).map(move |_| number)).chain([0]);
     let particles = numbers.enumerate().map(particle).collect();

@@ -254,16 +254,10 @@ fn true_particles(
     for (name, MovieRecord { scene, .. }) in movies {
         for ([x_px, y_px], rotation) in scene.positions_px.iter().zip(&scene.rotations) {
             particles.push(Particle {
-                id: particles.len() as u64,
-                stack_path: String::new(),
-                stack_index: 0,
-                optics_group: 1,
                 pick: Some(Pick { exposure: name.clone(), x_px: *x_px, y_px: *y_px, score: f64::NAN }),
                 ctf: Some(scene.ctf),
                 pose: Some(Pose { rotation: *rotation, shift_a: [0.0; 2] }),
-                half: None,
-                class: None,
-                log_likelihood: f64::NAN,
+                ..Particle::of_image(particles.len() as u64, "", 0)
             });
         }
     }

@@ -62,16 +62,9 @@ pub(super) fn simulate(
         let Outcome::Done(truths) = outcome else { continue };
         let stack_path = ctx.table_path(&file(item));
         particles.extend(truths.iter().enumerate().map(|(i, truth)| Particle {
-            id: 0,
-            stack_path: stack_path.clone(),
-            stack_index: i as u32,
-            optics_group: 1,
-            pick: None,
             ctf: Some(truth.ctf),
             pose: Some(truth.pose),
-            half: None,
-            class: None,
-            log_likelihood: f64::NAN,
+            ..Particle::of_image(0, &stack_path, i as u32)
         }));
     }
     particles.iter_mut().enumerate().for_each(|(i, particle)| particle.id = i as u64);
