@@ -1,7 +1,7 @@
 //! From sums to class averages: how far two halves of a class agree, the Wiener filter that follows, and the image.
 
 use ndarray::Array2;
-use num_complex::Complex32;
+use num_complex::{Complex32, Complex64};
 use rayon::prelude::*;
 use vitreous_compute::mask;
 use vitreous_compute::ops::classify2d::{ClassSums, RingSums};
@@ -114,8 +114,7 @@ impl Averager {
             let [a, b] = [0, 1].map(|half| {
                 let RingSums { numerator, weight } = sums.ring(class, Some(half), ring);
                 let floor = COMPARISON_FLOOR * weight.iter().sum::<f64>() / weight.len() as f64;
-                let value =
-                    move |(n, d): (num_complex::Complex64, f64)| n / (d + floor).max(f64::MIN_POSITIVE);
+                let value = move |(n, d): (Complex64, f64)| n / (d + floor).max(f64::MIN_POSITIVE);
                 numerator.into_iter().zip(weight).map(value).collect::<Vec<_>>()
             });
             let terms = a.iter().zip(&b).map(|(a, b)| [(a * b.conj()).re, a.norm_sqr(), b.norm_sqr()]);
@@ -162,7 +161,9 @@ impl Averager {
             let mean = weight.iter().sum::<f64>() / weight.len() as f64;
             let root = sums.layout().root_noise(index);
             samples.extend(numerator.iter().zip(&weight).map(|(n, d)| {
-                let value = n * (root / (d + mean / ssnr).max(f64::MIN_POSITIVE));
+                let filtered = d + mean / ssnr;
+                // a class that nothing was added to shows nothing
+                let value = if filtered > 0.0 { n * (root / filtered) } else { Complex64::ZERO };
                 Complex32::new(value.re as f32, value.im as f32)
             }));
         }
@@ -234,4 +235,26 @@ pub fn centre_of_mass(image: &Array2<f32>) -> [f64; 2] {
         sum[1] += value * (y as f64 - c);
     }
     if mass > 0.0 { sum.map(|s| s / mass) } else { [0.0; 2] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use vitreous_compute::ops::classify2d::SumsLayout;
+
+    #[test]
+    fn a_class_without_particles_is_empty_and_not_nothing_at_all() {
+        let layout = SumsLayout {
+            classes: 2,
+            grid: Arc::new(PolarGrid::of_rings(32, 8, 20.0, 0.0)),
+            reference_noise: Arc::new(vec![4000.0; 17]),
+        };
+        let sums = ClassSums::zeros(layout);
+        for class in Averager::new(&sums, 8, 20.0).averages(&sums) {
+            assert!(class.image.iter().all(|&value| value == 0.0));
+            assert!(class.correlation.iter().all(|&value| value == 0.0) && class.share == 0.0);
+            assert_eq!((class.resolved(0.5), class.own_noise.is_finite()), (0.0, true));
+        }
+    }
 }
