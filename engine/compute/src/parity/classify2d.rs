@@ -6,7 +6,7 @@ use super::{Outcome, nmse};
 use crate::fourier::HalfImage;
 use crate::likelihood::ImageModel;
 use crate::ops::classify2d::{Assignment, ClassesRequest, Classify2d, FixedSums, SumsLayout};
-use crate::ops::pose_search::{SearchImage, ShiftGrid, Truncation};
+use crate::ops::pose_search::{PoseSearchError, SearchImage, ShiftGrid, Truncation};
 use crate::polar::PolarGrid;
 use ndarray::Array2;
 use num_complex::Complex64;
@@ -72,15 +72,19 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// All cases on one device.
+/// What prepares averages: usually [`Classify2d::prepare_classes`], or one of a device's ways to do it.
+pub type Prepare<'a, D> =
+    &'a dyn Fn(&ClassesRequest<'_>) -> Result<<D as Classify2d>::Classes, PoseSearchError>;
+
+/// All cases on one device, averages prepared by `prepare`.
 ///
 /// # Panics
 /// When the device refuses a case.
-pub fn run<D: Classify2d>(device: &D) -> Vec<Outcome> {
-    cases().iter().flat_map(|case| run_case(device, case)).collect()
+pub fn run<D: Classify2d>(device: &D, prepare: Prepare<'_, D>) -> Vec<Outcome> {
+    cases().iter().flat_map(|case| run_case(device, prepare, case)).collect()
 }
 
-fn run_case<D: Classify2d>(device: &D, case: &Case) -> Vec<Outcome> {
+fn run_case<D: Classify2d>(device: &D, prepare: Prepare<'_, D>, case: &Case) -> Vec<Outcome> {
     let mut rng = ChaCha8Rng::seed_from_u64(7 + case.n as u64);
     let phantom = Phantom::new(case.n, 0.56, 14, 11);
     let rotations: Vec<Rotation> = (0..case.classes).map(|_| Truth::random(0.0, &mut rng).rotation).collect();
@@ -109,7 +113,7 @@ fn run_case<D: Classify2d>(device: &D, case: &Case) -> Vec<Outcome> {
         layout: &layout,
         summed_rings: rings,
     };
-    let classes = device.prepare_classes(&request).expect("the case should be valid");
+    let classes = prepare(&request).expect("the case should be valid");
     let setting = Setting { case, phantom, rotations, noise, shifts, log_prior, layout };
     let angles = device.angles(&classes);
     let mut outcomes = setting.scores(device, &classes, angles, variance, &mut rng);

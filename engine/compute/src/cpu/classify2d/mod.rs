@@ -331,7 +331,9 @@ mod tests {
     use crate::parity;
 
     #[test]
-    fn parity_on_the_cpu() {
-        parity::assert_all(&parity::classify2d::run(&Cpu));
+    fn parity_on_the_cpu_at_every_width() {
+        for simd in Simd::available() {
+            parity::assert_all(&parity::classify2d::run(&Cpu, &|request| CpuClasses::new(request, simd)));
+        }
     }
 }

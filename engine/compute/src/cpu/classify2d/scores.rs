@@ -81,7 +81,7 @@ fn spectra_of_chunks<V: Lanes>(job: &ClassJob<'_>, first: usize, spectrum: &mut 
     for m in 0..m_count {
         let mut sums = [V::splat(0.0); 4];
         for k in job.offsets[m]..job.offsets[m + 1] {
-            let [pr, pi] = job.coefficients[k].map(V::splat);
+            let (pr, pi) = (V::splat(job.coefficients[k][0]), V::splat(job.coefficients[k][1]));
             for side in 0..sides {
                 let at = k * chunks + first + side;
                 let (yr, yi) = (V::at(&job.rows.re, at), V::at(&job.rows.im, at));

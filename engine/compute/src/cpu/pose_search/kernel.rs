@@ -156,7 +156,7 @@ fn norm_spectrum<V: Lanes>(job: &BlockJob<'_>) -> Norm<V> {
     let mut sums = [[zero; 4]; 3];
     for (ring, weights) in job.rows.norm.iter().enumerate() {
         for order in 0..3 {
-            let [gr, gi] = weights[order].map(V::splat);
+            let (gr, gi) = (V::splat(weights[order][0]), V::splat(weights[order][1]));
             let at = 6 * ring + 2 * order;
             let (pr, pi) = (V::at(job.powers, at), V::at(job.powers, at + 1));
             let out = &mut sums[order];
@@ -178,7 +178,7 @@ fn norm_spectrum_of_two<V: Lanes>(job: &BlockJob<'_>) -> Norm<V> {
     let mut sums = [[[V::splat(0.0); 2]; 2]; 3];
     for (ring, weights) in job.rows.norm.iter().enumerate() {
         for order in 0..3 {
-            let [gr, gi] = weights[order].map(V::splat);
+            let (gr, gi) = (V::splat(weights[order][0]), V::splat(weights[order][1]));
             for side in 0..2 {
                 let at = 12 * ring + 4 * order + 2 * side;
                 let (pr, pi) = (V::at(job.powers, at), V::at(job.powers, at + 1));
@@ -200,16 +200,21 @@ pub(in crate::cpu) fn packed_norm<V: Lanes>([dr, di]: [V; 2], [er, ei]: [V; 2]) 
 /// Z_Q and Z_-Q lose the norm: n_Q goes with `e^{-iQψ}`, so to Z_-Q, and its conjugate to Z_Q.
 #[inline(always)]
 pub(in crate::cpu) fn subtract_norm<V: Lanes>(norm: &Norm<V>, spectrum: &mut [f32], n: usize) {
-    let mut subtract =
-        |element: usize, value: V| V::at(spectrum, element).minus(value).put(spectrum, element);
-    subtract(0, norm[0][0]);
-    subtract(1, norm[0][1]);
-    for (order, q) in NORM_ORDERS.into_iter().enumerate().skip(1) {
-        subtract(2 * q, norm[order][2]);
-        subtract(2 * q + 1, norm[order][3]);
-        subtract(2 * (n - q), norm[order][0]);
-        subtract(2 * (n - q) + 1, norm[order][1]);
+    take_off(spectrum, 0, norm[0][0]);
+    take_off(spectrum, 1, norm[0][1]);
+    for order in 1..NORM_ORDERS.len() {
+        let q = NORM_ORDERS[order];
+        take_off(spectrum, 2 * q, norm[order][2]);
+        take_off(spectrum, 2 * q + 1, norm[order][3]);
+        take_off(spectrum, 2 * (n - q), norm[order][0]);
+        take_off(spectrum, 2 * (n - q) + 1, norm[order][1]);
     }
+}
+
+/// Subtracts from one vector of a list. (A function: closures are compiled without their caller's instruction set.)
+#[inline(always)]
+fn take_off<V: Lanes>(list: &mut [f32], element: usize, value: V) {
+    V::at(list, element).minus(value).put(list, element);
 }
 
 /// The packed cross spectra of rows `first .. first + NR`, one after the other, `[NR][n][re, im]`.
@@ -253,7 +258,10 @@ fn spectra_of_two<V: Lanes, const NR: usize>(job: &BlockJob<'_>, first: usize, s
         // S = Σ y conj p of either reference: re, im
         let mut sums = [[V::splat(0.0); 4]; NR];
         for k in job.offsets[m]..job.offsets[m + 1] {
-            let p: [V; 4] = std::array::from_fn(|part| V::at(job.reference, 4 * k + part));
+            let mut p = [V::splat(0.0); 4];
+            for part in 0..4 {
+                p[part] = V::at(job.reference, 4 * k + part);
+            }
             let at = k * rows.padded + first;
             let (yr, yi) = (&rows.re[at..at + NR], &rows.im[at..at + NR]);
             for r in 0..NR {

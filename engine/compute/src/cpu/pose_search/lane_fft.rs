@@ -66,10 +66,10 @@ impl LaneFft {
         for pass in &self.passes {
             let (from, to): (&[f32], &mut [f32]) = if in_b { (&*b, &mut *a) } else { (&*a, &mut *b) };
             match pass.radix {
-                4 => pass.run::<V, 4>(from, to, radix_4),
-                2 => pass.run::<V, 2>(from, to, radix_2),
-                3 => pass.run::<V, 3>(from, to, radix_3),
-                _ => pass.run::<V, 5>(from, to, radix_5),
+                4 => pass.by_four::<V>(from, to),
+                2 => pass.by_two::<V>(from, to),
+                3 => pass.by_three::<V>(from, to),
+                _ => pass.by_five::<V>(from, to),
             }
             in_b = !in_b;
         }
@@ -80,36 +80,46 @@ impl LaneFft {
 /// Complex numbers, one per lane: real parts, imaginary parts.
 type Complex<V> = [V; 2];
 
-impl Pass {
-    #[inline(always)]
-    fn run<V: Lanes, const R: usize>(
-        &self,
-        from: &[f32],
-        to: &mut [f32],
-        butterfly: impl Fn([Complex<V>; R]) -> [Complex<V>; R],
-    ) {
-        let (s, length) = (self.stride, self.length);
-        let leap = 2 * s * length;
-        let twiddles = self.twiddles.chunks_exact(R - 1);
-        for (p, (out, twiddles)) in to.chunks_exact_mut(2 * s * R * V::COUNT).zip(twiddles).enumerate() {
-            for q in 0..s {
-                let at = 2 * (q + s * p);
-                let mut x = [[V::splat(0.0); 2]; R];
-                for t in 0..R {
-                    x[t] = [V::at(from, at + t * leap), V::at(from, at + t * leap + 1)];
-                }
-                let y = butterfly(x);
-                y[0][0].put(out, 2 * q);
-                y[0][1].put(out, 2 * q + 1);
-                for t in 1..R {
-                    let [re, im] = turned(y[t], twiddles[t - 1]);
-                    re.put(out, 2 * (q + s * t));
-                    im.put(out, 2 * (q + s * t) + 1);
+/// Makes the pass of one radix. Not a function that takes the butterfly: what is called through `Fn` is compiled without
+/// the instruction set of its caller, and every vector operation in it is then a call of its own (thirteen times slower
+/// with AVX2).
+macro_rules! pass_of_radix {
+    ($name:ident, $radix:literal, $butterfly:ident) => {
+        impl Pass {
+            #[inline(always)]
+            fn $name<V: Lanes>(&self, from: &[f32], to: &mut [f32]) {
+                const R: usize = $radix;
+                let (s, length) = (self.stride, self.length);
+                let leap = 2 * s * length;
+                let twiddles = self.twiddles.chunks_exact(R - 1);
+                for (p, (out, twiddles)) in
+                    to.chunks_exact_mut(2 * s * R * V::COUNT).zip(twiddles).enumerate()
+                {
+                    for q in 0..s {
+                        let at = 2 * (q + s * p);
+                        let mut x = [[V::splat(0.0); 2]; R];
+                        for t in 0..R {
+                            x[t] = [V::at(from, at + t * leap), V::at(from, at + t * leap + 1)];
+                        }
+                        let y = $butterfly(x);
+                        y[0][0].put(out, 2 * q);
+                        y[0][1].put(out, 2 * q + 1);
+                        for t in 1..R {
+                            let [re, im] = turned(y[t], twiddles[t - 1]);
+                            re.put(out, 2 * (q + s * t));
+                            im.put(out, 2 * (q + s * t) + 1);
+                        }
+                    }
                 }
             }
         }
-    }
+    };
 }
+
+pass_of_radix!(by_four, 4, radix_4);
+pass_of_radix!(by_two, 2, radix_2);
+pass_of_radix!(by_three, 3, radix_3);
+pass_of_radix!(by_five, 5, radix_5);
 
 #[inline(always)]
 fn turned<V: Lanes>([re, im]: Complex<V>, [c, s]: [f32; 2]) -> Complex<V> {

@@ -265,4 +265,26 @@ mod tests {
     fn parity_on_the_cpu() {
         parity::assert_all(&parity::pose_search::run(&Cpu));
     }
+
+    #[test]
+    fn every_width_scores_alike() {
+        let case = &parity::pose_search::cases()[1];
+        let setting = case.setting();
+        let slicer = Projector::new(setting.phantom.volume().view(), 2.0).unwrap();
+        let images = case.search_images(&setting);
+        let of_width = |simd: Simd| -> Vec<ViewScores> {
+            let views = CpuViews::new(&slicer, &case.request(&setting), simd).unwrap();
+            images.iter().map(|image| views.score(image, &mut Workspace::default())).collect()
+        };
+        let plain = of_width(Simd::Portable);
+        for simd in Simd::available() {
+            for (found, plain) in of_width(simd).iter().zip(&plain) {
+                let lists = [(&found.best, &plain.best), (&found.log_sum, &plain.log_sum)];
+                for (a, b) in lists.into_iter().flat_map(|(a, b)| a.iter().zip(b)) {
+                    // sums of some hundred terms in single precision
+                    assert!((a - b).abs() < 1e-2, "{simd:?}: {a} {b}");
+                }
+            }
+        }
+    }
 }

@@ -177,25 +177,37 @@ fn fold_ring<V: Lanes>(
 ) {
     let h = ring.count / 2;
     folded.resize((h + 1) * 4 * V::COUNT, 0.0);
-    let turned = |i: usize| -> [V; 2] {
-        let sample = ring.first + i;
-        let x = samples[sample];
-        let (re, im) = (V::splat(x.re), V::splat(x.im));
-        let at = 2 * (sample * phases.chunks + chunk);
-        let (c, s) = (V::at(&phases.values, at), V::at(&phases.values, at + 1));
-        [s.times_from(im, c.times(re)), s.times_plus(re, c.times(im))]
-    };
     for i in [0, h] {
-        let [u, v] = turned(i);
-        [u, u, v, v].into_iter().enumerate().for_each(|(part, value)| value.put(folded, 4 * i + part));
+        let [u, v] = turned_sample::<V>(phases, samples, ring.first + i, chunk);
+        u.put(folded, 4 * i);
+        u.put(folded, 4 * i + 1);
+        v.put(folded, 4 * i + 2);
+        v.put(folded, 4 * i + 3);
     }
     for i in 1..h {
-        let (low, high) = (turned(i), turned(ring.count - i));
+        let low = turned_sample::<V>(phases, samples, ring.first + i, chunk);
+        let high = turned_sample::<V>(phases, samples, ring.first + ring.count - i, chunk);
         low[0].plus(high[0]).put(folded, 4 * i);
         low[0].minus(high[0]).put(folded, 4 * i + 1);
         low[1].plus(high[1]).put(folded, 4 * i + 2);
         low[1].minus(high[1]).put(folded, 4 * i + 3);
     }
+}
+
+/// A sample at the shifts of a chunk: real and imaginary parts. (A function, since closures are compiled without their
+/// caller's instruction set.)
+#[inline(always)]
+fn turned_sample<V: Lanes>(
+    phases: &ShiftPhases,
+    samples: &[Complex32],
+    sample: usize,
+    chunk: usize,
+) -> [V; 2] {
+    let x = samples[sample];
+    let (re, im) = (V::splat(x.re), V::splat(x.im));
+    let at = 2 * (sample * phases.chunks + chunk);
+    let (c, s) = (V::at(&phases.values, at), V::at(&phases.values, at + 1));
+    [s.times_from(im, c.times(re)), s.times_plus(re, c.times(im))]
 }
 
 /// Adds a ring's angular modes of one parity, projected on the radial basis, to the rows of a chunk. Even orders come
