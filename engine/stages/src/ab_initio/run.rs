@@ -127,7 +127,7 @@ fn fingerprint(params: &AbInitio, set: &ParticleSet) -> String {
     let AbInitio { diameter, batches, initial_resolution, final_resolution, seed, .. } = params;
     let AbInitio { symmetry, impose, classes, .. } = params;
     format!(
-        "2|{diameter:?}|{batches}|{initial_resolution}|{final_resolution}|{seed}|{symmetry}|{impose:?}|{classes}|{}|\
+        "3|{diameter:?}|{batches}|{initial_resolution}|{final_resolution}|{seed}|{symmetry}|{impose:?}|{classes}|{}|\
          {ids:x}",
         set.particles.len()
     )

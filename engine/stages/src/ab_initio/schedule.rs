@@ -21,14 +21,14 @@ pub enum Phase {
 pub struct Schedule {
     /// Mini-batches planned.
     pub batches: usize,
-    /// Band of the first mini-batch, Fourier pixels.
+    /// Band of the first mini-batch of the first start, Fourier pixels.
     pub first_rmax: f64,
     /// Band of the last one.
     pub last_rmax: f64,
     /// Band of the map that the halves begin with. At the first resolution many maps look like their mirror image, and
-    /// halves that begin there can stay a mixture of both hands (3 of 10 seeds of CFTR with junk; apoferritin's do from the
-    /// finer band, too). A small set begins there all the same: it reaches little beyond, and its agreement has to mean
-    /// something.
+    /// halves that begin there can stay a mixture of both hands (3 of 10 seeds of CFTR with junk; apoferritin's do from
+    /// the finer band, too, after a march that began coarse). A small set begins there all the same: it reaches little
+    /// beyond, and its agreement has to mean something.
     pub halves_rmax: f64,
     /// Particle diameter, pixels of the working box.
     pub diameter_px: f64,
@@ -123,18 +123,26 @@ impl Schedule {
         self.batches.saturating_sub(self.march() + self.halves()).max(1)
     }
 
-    /// The band planned for a mini-batch of the march: flat for an eighth of it, at its end for another, evenly growing
-    /// between.
-    pub fn planned_rmax(&self, batch: usize) -> f64 {
+    /// The band in which start `start` (from 0) begins its march. Every second one of a set that is not small begins with
+    /// the band of the halves: where a particle looks like its mirror image at the first resolution, a march from there
+    /// can settle in a mixture of both hands (two starts in three of apoferritin at 35 Å, none of ten seeds at 20.5 Å).
+    pub fn march_from(&self, start: usize) -> f64 {
+        if start % 2 == 1 { self.halves_rmax } else { self.first_rmax }
+    }
+
+    /// The band planned for a mini-batch of the march of a start: flat for an eighth of it, at its end for another, evenly
+    /// growing between.
+    pub fn planned_rmax(&self, start: usize, batch: usize) -> f64 {
         let done = batch as f64 / self.march() as f64;
         let grown = ((done - 0.125) / 0.75).clamp(0.0, 1.0);
-        self.first_rmax + grown * (self.last_rmax - self.first_rmax)
+        let first = self.march_from(start);
+        first + grown * (self.last_rmax - first)
     }
 
     /// The band of the next mini-batch of the march: as planned, but it waits at its size for the map to lock in.
-    pub fn next_rmax(&self, batch: usize, current: f64, effective_poses: f64) -> f64 {
-        let planned = self.planned_rmax(batch);
-        let waits = effective_poses > UNLOCKED_EFFECTIVE_POSES && current > self.first_rmax + 2.0;
+    pub fn next_rmax(&self, start: usize, batch: usize, current: f64, effective_poses: f64) -> f64 {
+        let planned = self.planned_rmax(start, batch);
+        let waits = effective_poses > UNLOCKED_EFFECTIVE_POSES && current > self.march_from(start) + 2.0;
         if planned <= current || waits {
             return current;
         }
@@ -179,6 +187,40 @@ impl Schedule {
             7.5
         } else {
             10.0
+        }
+    }
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    fn schedule(particles: usize) -> Schedule {
+        Schedule::new(&AbInitio::default(), 64, 3.0, 150.0, particles)
+    }
+
+    #[test]
+    fn every_second_start_of_a_large_set_begins_finer() {
+        let large = schedule(SMALL_SET);
+        assert_eq!(large.march_from(0), large.first_rmax);
+        // 35 and 12 Å: 20.5 Å
+        assert!((64.0 * 3.0 / large.march_from(1) - 20.49).abs() < 0.01, "{large:?}");
+        assert_eq!(large.march_from(2), large.first_rmax);
+        let small = schedule(SMALL_SET - 1);
+        assert_eq!(small.march_from(1), small.first_rmax);
+    }
+
+    #[test]
+    fn the_band_grows_to_its_end_and_waits_for_the_map() {
+        for start in 0..2 {
+            let plan = schedule(1000);
+            let bands: Vec<f64> = (0..plan.march()).map(|batch| plan.planned_rmax(start, batch)).collect();
+            assert_eq!(bands[0], plan.march_from(start));
+            assert!(bands.is_sorted());
+            assert_eq!(bands[plan.march() - 1], plan.last_rmax);
+            let current = plan.march_from(start) + 2.5;
+            assert_eq!(plan.next_rmax(start, 40, current, 2.0 * UNLOCKED_EFFECTIVE_POSES), current);
+            assert_eq!(plan.next_rmax(start, 40, current, 1.0), current + 1.0);
         }
     }
 }

@@ -83,7 +83,7 @@ impl<D: PoseSearch + Insert> Job<'_, D> {
     pub fn march(&self, start: usize, state: &mut State, done: &mut Progress<'_>) -> Result<(), StageError> {
         while state.course.march_end.is_none() {
             self.mini_batch(start, state, Phase::March, 0)?;
-            if self.is_marched(&state.course) {
+            if self.is_marched(start, &state.course) {
                 state.course.march_end = Some(state.course.rmax.len());
                 state.course.held_out_score = self.held_out_score(start, state)?;
             }
@@ -135,10 +135,11 @@ impl<D: PoseSearch + Insert> Job<'_, D> {
         asked[0] > 0
     }
 
-    fn is_marched(&self, course: &Course) -> bool {
+    fn is_marched(&self, start: usize, course: &Course) -> bool {
         let done = course.rmax.len();
         let locked = course.effective_poses.last().is_some_and(|&n| n < LOCKED_EFFECTIVE_POSES);
-        let at_end = course.rmax.last().is_some_and(|&rmax| rmax >= self.schedule.planned_rmax(done) - 1e-6);
+        let at_end =
+            course.rmax.last().is_some_and(|&rmax| rmax >= self.schedule.planned_rmax(start, done) - 1e-6);
         done >= self.schedule.longest_march() || done >= self.schedule.march() && locked && at_end
     }
 
@@ -151,7 +152,7 @@ impl<D: PoseSearch + Insert> Job<'_, D> {
     ) -> Result<(), StageError> {
         let number = state.course.rmax.len();
         let seeds = Seeds { job: self.params.seed, start: start as u64, batch: number as u64 };
-        let rmax = self.next_band(&state.course, phase, index);
+        let rmax = self.next_band(start, &state.course, phase, index);
         let step = match phase {
             Phase::March => self.schedule.march_step(number, rmax),
             Phase::Halves | Phase::Joint => {
@@ -183,12 +184,12 @@ impl<D: PoseSearch + Insert> Job<'_, D> {
         if imposed { self.params.symmetry } else { PointGroup::C1 }
     }
 
-    fn next_band(&self, course: &Course, phase: Phase, index: usize) -> f64 {
+    fn next_band(&self, start: usize, course: &Course, phase: Phase, index: usize) -> f64 {
         let schedule = &self.schedule;
         if phase == Phase::March {
             return match (course.rmax.last(), course.effective_poses.last()) {
-                (Some(&rmax), Some(&likely)) => schedule.next_rmax(course.rmax.len(), rmax, likely),
-                _ => schedule.first_rmax,
+                (Some(&rmax), Some(&likely)) => schedule.next_rmax(start, course.rmax.len(), rmax, likely),
+                _ => schedule.march_from(start),
             };
         }
         if phase == Phase::Halves && index == 0 {
@@ -255,7 +256,7 @@ impl<D: PoseSearch + Insert> Job<'_, D> {
             let low = |sums: &SliceSums| map_of(sums, schedule.halves_rmax, schedule.diameter_px);
             return state.sums.iter().map(low).collect();
         }
-        let rmax = state.course.rmax.last().copied().unwrap_or(schedule.first_rmax);
+        let rmax = state.course.rmax.last().copied().unwrap_or_else(|| schedule.march_from(start));
         let placed: Vec<_> = state
             .sums
             .iter()
