@@ -188,6 +188,11 @@ impl Project1 {
 
     /// Median error of rotations and shifts, degrees and Å.
     fn errors(&self, job: &str) -> (f64, f64) {
+        self.errors_up_to(job, &[Rotation::IDENTITY])
+    }
+
+    /// The same, rotations up to a turn of the image by one of `turns`.
+    fn errors_up_to(&self, job: &str, turns: &[Rotation]) -> (f64, f64) {
         let found = particles::read(&self.dir.path().join(job).join("particles.h5")).unwrap();
         let operators = self.group.rotations();
         let median = |mut values: Vec<f64>| {
@@ -198,7 +203,12 @@ impl Project1 {
         (
             median(
                 poses()
-                    .map(|(a, b)| symmetric_angle_rad(&operators, a.rotation, b.rotation).to_degrees())
+                    .map(|(a, b)| {
+                        let angle = |&turn: &Rotation| {
+                            symmetric_angle_rad(&operators, a.rotation * turn, b.rotation).to_degrees()
+                        };
+                        turns.iter().map(angle).fold(f64::INFINITY, f64::min)
+                    })
                     .collect(),
             ),
             median(
