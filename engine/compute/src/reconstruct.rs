@@ -221,13 +221,14 @@ impl SliceSums {
     }
 
     /// The transform of the map on the padded grid, phases from the centre, zero beyond `rmax` Fourier pixels of the
-    /// box: `Num / (W + 1/τ²)` with `tau2` by shell of the box (zero where a shell has none or `τ² = 0`); without
+    /// box, beyond its last FSC shell, and on the planes of the padded grid's own Nyquist frequency: `Num / (W + 1/τ²)` with `tau2` by shell of the box (zero where a shell has none or `τ² = 0`); without
     /// `tau2` the unregularised `Num / W`.
     pub fn filtered(&self, tau2: Option<&[f64]>, rmax: f64) -> HalfVolume {
         let grid = &self.grid;
         let m = grid.padded_n();
         let (scale, reach) = (grid.scale(), grid.reach() as isize);
-        let radius = rmax.min(reach as f64 / scale).min(grid.n() as f64 / 2.0) * scale;
+        let radius = grid.radius(rmax).min(PaddedGrid::last_shell_end(grid.n())) * scale;
+        let nyquist = (m / 2) as isize;
         let floors: Vec<f64> = self.shell_weight().iter().map(|w| w * LEAST_WEIGHT).collect();
         let mut out = HalfVolume::zeros(m);
         let mut data = out.data_mut();
@@ -236,10 +237,10 @@ impl SliceSums {
             for y in 0..m {
                 let qy = signed_frequency(y, m);
                 let rest = radius * radius - (qz * qz + qy * qy) as f64;
-                if rest < 0.0 {
+                if rest < 0.0 || qz == -nyquist || qy == -nyquist {
                     continue;
                 }
-                for x in 0..=rest.sqrt() as usize {
+                for x in 0..=(rest.sqrt() as usize).min(m / 2 - 1) {
                     let r = ((qz * qz + qy * qy) as f64 + (x * x) as f64).sqrt();
                     let shell = shell_of(r / scale).min(floors.len() - 1);
                     let prior = match tau2 {

@@ -25,6 +25,8 @@ pub struct PosedImage<'a> {
     pub shift_px: [f64; 2],
     /// Noise variance σ² by shell from 0, of the unnormalised transform; empty: 1.
     pub noise: &'a [f64],
+    /// Amplitude of the particle relative to the map, a factor of its CTF.
+    pub amplitude: f64,
     /// Weight of this pose, 1 for the only one.
     pub share: f64,
 }
@@ -38,7 +40,8 @@ pub struct SliceBuffer {
 }
 
 impl SliceBuffer {
-    /// Weighs images of `pixel_size_a` Å for insertion into `grid` up to `rmax` Fourier pixels, on all threads.
+    /// Weighs images of `pixel_size_a` Å for insertion into `grid` up to `rmax` Fourier pixels, on all threads. Coefficients
+    /// at Nyquist's frequency in x or y are left out: each is the sum of two, and cannot be shifted.
     ///
     /// # Panics
     /// When an image is not of the grid's box.
@@ -56,7 +59,11 @@ impl SliceBuffer {
             self.weight = Array3::zeros(shape);
         }
         self.rotations = images.iter().map(|posed| posed.rotation).collect();
-        let row_ends = grid.row_ends(rmax);
+        let mut row_ends = grid.row_ends(rmax);
+        if n.is_multiple_of(2) && n > 0 {
+            row_ends.iter_mut().for_each(|end| *end = (*end).min(n / 2));
+            row_ends[n / 2] = 0;
+        }
         let slices = self.numerator.outer_iter_mut().into_par_iter().zip(self.weight.outer_iter_mut());
         slices.zip(images.par_iter()).for_each(|((mut numerator, mut weight), posed)| {
             assert_eq!((posed.image.ny(), posed.image.nx()), (n, n), "an image should be of the grid's box");
@@ -71,7 +78,7 @@ impl SliceBuffer {
                 let along_y = back(qy, posed.shift_px[1]);
                 let source = posed.image.data().row(y);
                 for x in 0..end {
-                    let c = ctf.value(x as f64, qy);
+                    let c = posed.amplitude as f32 * ctf.value(x as f64, qy);
                     let over_noise = (posed.share / spectrum_at(posed.noise, radius_of(y, x, n, n))) as f32;
                     numerator[[y, x]] = source[x] * (along_x[x] * along_y) * (c * over_noise);
                     weight[[y, x]] = c * c * over_noise;
@@ -117,6 +124,7 @@ mod tests {
             rotation: Rotation::IDENTITY,
             shift_px: [1.3, -0.4],
             noise: &spectrum,
+            amplitude: 1.3,
             share: 0.5,
         };
         let grid = PaddedGrid::new(n, 2.0, 6.0);
@@ -132,7 +140,7 @@ mod tests {
                 assert_eq!(got, (Complex32::ZERO, 0.0));
                 continue;
             }
-            let c = ctf.value(r / (n as f64 * 3.0), qy.atan2(qx)) as f32;
+            let c = 1.3 * ctf.value(r / (n as f64 * 3.0), qy.atan2(qx)) as f32;
             let over_noise = (0.5 / (2.0 + r)) as f32;
             assert!((got.0 - value * (c * over_noise)).norm() < 1e-5);
             assert!((got.1 - c * c * over_noise).abs() < 1e-5);

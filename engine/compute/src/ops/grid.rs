@@ -21,12 +21,23 @@ impl PaddedGrid {
     /// frequencies up to `rmax` Fourier pixels. Radii that would need points beyond the padded grid are cut:
     /// [`PaddedGrid::radius`] tells.
     pub fn new(n: usize, pad: f64, rmax: f64) -> Self {
+        let all = Self::for_sums(n, pad, rmax);
+        Self { reach: all.reach.min(all.padded_n / 2), ..all }
+    }
+
+    /// The same for sums of slices, which may reach beyond the transform of the padded box: its last points get their
+    /// share of coefficients from outside, too.
+    pub fn for_sums(n: usize, pad: f64, rmax: f64) -> Self {
         let wanted = (n as f64 * pad.max(1.0)).ceil() as usize;
         // an even length of factors 2, 3 and 5 is twice any such length
         let padded_n = 2 * next_5_smooth(wanted.div_ceil(2).max(1));
         let scale = if n == 0 { 1.0 } else { padded_n as f64 / n as f64 };
-        let radius = (rmax.max(0.0) * scale).min((padded_n / 2 - 1) as f64);
-        Self { n, padded_n, reach: radius as usize + 1 }
+        Self { n, padded_n, reach: (rmax.max(0.0) * scale).ceil() as usize + 1 }
+    }
+
+    /// Radius of the last FSC shell's end, Fourier pixels of a box of `n`: that of Nyquist is a shell like any other.
+    pub fn last_shell_end(n: usize) -> f64 {
+        0.5 * n as f64 + 0.5
     }
 
     /// Box edge, pixels.
@@ -51,7 +62,8 @@ impl PaddedGrid {
 
     /// The largest usable radius for a wish of `rmax`, Fourier pixels of the box.
     pub fn radius(&self, rmax: f64) -> f64 {
-        rmax.min((self.padded_n / 2 - 1) as f64 / self.scale()).min(self.reach as f64 / self.scale())
+        // a point needs the next one of the grid beside it
+        rmax.min((self.reach - 1) as f64 / self.scale())
     }
 
     /// For every row of a half image of the box, how many of its first coefficients have a radius of at most `rmax` (and
@@ -113,6 +125,9 @@ mod tests {
         let small = PaddedGrid::new(64, 2.0, 10.0);
         assert_eq!((small.reach(), small.dim()), (21, (43, 43, 22)));
         assert!(small.radius(10.0) >= 10.0);
+        let sums = PaddedGrid::for_sums(64, 1.5, PaddedGrid::last_shell_end(64));
+        assert_eq!((sums.padded_n(), sums.reach()), (96, 50));
+        assert!(sums.radius(100.0) >= 32.5);
         let prime = PaddedGrid::new(97, 2.0, 48.0);
         assert_eq!(prime.padded_n(), 200);
         for n in [0, 1, 2, 3] {

@@ -12,7 +12,7 @@ use vitreous_model::pose::Rotation;
 
 /// Box edge, padding, band limit and number of images: empty, one pixel, odd, prime, even, unpadded, and a production
 /// size with a low band limit.
-const CASES: [(usize, f64, f64, usize); 10] = [
+const CASES: [(usize, f64, f64, usize); 11] = [
     (0, 2.0, 4.0, 1),
     (1, 2.0, 4.0, 2),
     (2, 2.0, 4.0, 2),
@@ -21,6 +21,7 @@ const CASES: [(usize, f64, f64, usize); 10] = [
     (16, 2.0, 0.0, 2),
     (16, 2.0, 8.0, 0),
     (16, 1.0, 8.0, 4),
+    (16, 1.5, 8.5, 3),
     (24, 2.0, 12.0, 4),
     (128, 2.0, 10.0, 2),
 ];
@@ -154,7 +155,7 @@ fn oracle(grid: &PaddedGrid, batch: &Batch) -> (Array3<Complex64>, Array3<f64>) 
 }
 
 fn definition<D: Insert>(device: &D, n: usize, pad: f64, batch: &Batch, outcomes: &mut Vec<Outcome>) {
-    let grid = PaddedGrid::new(n, pad, batch.rmax);
+    let grid = PaddedGrid::for_sums(n, pad, batch.rmax);
     let sums = inserted(device, grid, &[batch.view()]).to_sums();
     let (numerator, weight) = oracle(&grid, batch);
     let mut pairs: Vec<(f64, f64)> = sums

@@ -16,7 +16,16 @@ fn phantom(group: PointGroup) -> SymmetricPhantom {
 
 /// Sums over exact, noise-free slices with weight `weight(qx, qy)` and σ² = 1.
 fn sums(phantom: &SymmetricPhantom, views: &[Rotation], weight: f32, rmax: f64) -> SliceSums {
-    let grid = PaddedGrid::new(N, 2.0, rmax);
+    sums_on(PaddedGrid::for_sums(N, 2.0, rmax), phantom, views, weight, rmax)
+}
+
+fn sums_on(
+    grid: PaddedGrid,
+    phantom: &SymmetricPhantom,
+    views: &[Rotation],
+    weight: f32,
+    rmax: f64,
+) -> SliceSums {
     let mut accumulator = Cpu.accumulator(grid, FixedPoint::new(1e4, 10.0, 10_000)).unwrap();
     for chunk in views.chunks(100) {
         let mut numerator = Array3::zeros((chunk.len(), N, N / 2 + 1));
@@ -49,6 +58,25 @@ fn a_phantom_comes_back_from_its_slices() {
     let scale =
         map.iter().zip(&truth).map(|(a, b)| a * b).sum::<f32>() / truth.iter().map(|b| b * b).sum::<f32>();
     assert!((scale - 1.0).abs() < 0.01, "the map has the unit of the images, got {scale}");
+}
+
+/// At any padding: the shell of Nyquist's frequency has points on both sides of it.
+#[test]
+fn the_last_shell_is_whole() {
+    let phantom = phantom(PointGroup::C1);
+    let end = PaddedGrid::last_shell_end(N);
+    let exact = Array3::from_shape_fn((N, N, N / 2 + 1), |(z, y, x)| {
+        let value = phantom.coefficient([x, y, z].map(|i| signed_frequency(i, N) as f64));
+        Complex32::new(value.re as f32, value.im as f32)
+    });
+    let truth = HalfVolume::from_data(N, exact).unwrap();
+    for pad in [1.25, 1.5, 2.0] {
+        let grid = PaddedGrid::for_sums(N, pad, end);
+        let map = sums_on(grid, &phantom, &rotations(1200, 7), 1.0, end).map(None, f64::INFINITY);
+        let curve = fsc(&HalfVolume::of_box(map.view()), &truth);
+        println!("padding {pad}: {:?}", &curve[20..]);
+        assert!(curve[N / 2 - 1] > 0.98 && curve[N / 2] > 0.93, "padding {pad}: {:?}", &curve[18..]);
+    }
 }
 
 #[test]

@@ -301,6 +301,7 @@ pub fn insert<D: Insert>(
             rotation: pose.rotation,
             shift_px: pose.shift_px,
             noise,
+            amplitude: 1.0,
             share: pose.share,
         };
         let posed: Vec<PosedImage<'_>> = chunk.iter().map(posed).collect();

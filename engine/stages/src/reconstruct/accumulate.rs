@@ -62,7 +62,7 @@ pub fn accumulate<D: Insert>(
     rmax: f64,
     seed: u64,
 ) -> Result<Accumulated, StageError> {
-    let grid = PaddedGrid::new(images.box_px(), 2.0, rmax);
+    let grid = PaddedGrid::for_sums(images.box_px(), 2.0, rmax);
     let scale = FixedPoint::new(largest_coefficient(ctx, images, usable), 1.0, usable.len() as u64);
     let mine: Vec<usize> = usable.iter().copied().skip(ctx.comm.rank()).step_by(ctx.comm.size()).collect();
     let halves: Result<Vec<_>, _> = HalfSet::BOTH.iter().map(|_| device.accumulator(grid, scale)).collect();
@@ -144,6 +144,7 @@ fn posed<'a>(particle: &'a Particle, image: &'a HalfImage, pixel_size_a: f64) ->
         shift_px: pose.shift_a.map(|t| t / pixel_size_a),
         // the noise cancels: it weighs all coefficients of a shell alike
         noise: &[],
+        amplitude: 1.0,
         share: 1.0,
     })
 }

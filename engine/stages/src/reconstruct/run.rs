@@ -7,6 +7,7 @@ use crate::{Ctx, StageError};
 use ndarray::Array3;
 use vitreous_compute::fsc::{CorrectedFsc, corrected_fsc};
 use vitreous_compute::mask;
+use vitreous_compute::ops::grid::PaddedGrid;
 use vitreous_compute::ops::insert::Insert;
 use vitreous_compute::reconstruct::tau2_from_fsc;
 use vitreous_formats::{mrc, table};
@@ -47,10 +48,8 @@ pub fn run<D: Insert>(ctx: &Ctx<'_>, device: &D) -> Result<Report, StageError> {
     unfit.dedup_by_key(|bad| bad.index);
     let usable: Vec<usize> =
         (0..set.particles.len()).filter(|&i| images.has(i) && set.particles[i].pose.is_some()).collect();
-    let rmax = match params.max_resolution {
-        Some(resolution_a) => (n as f64 * set.pixel_size_a / resolution_a).min(n as f64 / 2.0),
-        None => n as f64 / 2.0,
-    };
+    let wanted = params.max_resolution.map_or(f64::INFINITY, |a| n as f64 * set.pixel_size_a / a);
+    let rmax = wanted.min(PaddedGrid::last_shell_end(n));
     let accumulated = accumulate(ctx, device, &set, &images, &usable, rmax, params.seed)?;
     for bad in &accumulated.left_out {
         unfit.push(UnfitParticle::of(&set, bad.index, &bad.reason));

@@ -150,6 +150,11 @@ impl Data {
         }
     }
 
+    /// Place of a usable particle's noise spectrum in [`State::noise`](super::state::State::noise).
+    pub fn noise_index(&self, which: usize) -> usize {
+        self.halves[which].index() * self.group_count + self.groups[which]
+    }
+
     /// Place of usable particle `which` in lists by half and group of common amplitude.
     pub fn amplitude_index(&self, which: usize) -> usize {
         self.halves[which].index() * self.amplitude_names.len() + self.amplitude_groups[which]

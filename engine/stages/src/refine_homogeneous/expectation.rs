@@ -159,16 +159,12 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
         self.state.iteration == 0 && self.params.search == Search::Global
     }
 
-    fn noise_index(&self, which: usize) -> usize {
-        self.data.halves[which].index() * self.data.group_count + self.data.groups[which]
-    }
-
     fn model<'b>(&'b self, which: usize, image: &'b HalfImage) -> ImageModel<'b> {
         ImageModel {
             image,
             ctf: self.data.ctf(which),
             pixel_size_a: self.pixel_a(),
-            noise: &self.state.noise[self.noise_index(which)],
+            noise: &self.state.noise[self.data.noise_index(which)],
             amplitude: self.state.amplitudes[self.data.amplitude_index(which)],
         }
     }
@@ -230,7 +226,7 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
             for ((&which, particle), found) in which.iter().zip(found.0).zip(&found.1) {
                 particles[which - range.start] = particle;
                 fits[which - range.start] = self.fit(which, found);
-                let sums = &mut residual[self.noise_index(which)];
+                let sums = &mut residual[self.data.noise_index(which)];
                 let power = found.residual.iter().zip(&found.points);
                 sums.iter_mut().zip(power).for_each(|(sum, (value, points))| *sum += value / points.max(1.0));
             }
@@ -270,7 +266,7 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
 
     /// Cross and norm term from sums by shell.
     fn fit(&self, which: usize, sums: &ShellSums) -> [f64; 2] {
-        let noise = &self.state.noise[self.noise_index(which)];
+        let noise = &self.state.noise[self.data.noise_index(which)];
         let last = self.state.well_resolved.max(LEAST_FIT_SHELL as f64 + 1.0) as usize;
         let over = |list: &[f64]| -> f64 {
             let shells = LEAST_FIT_SHELL..(last + 1).min(list.len());
@@ -348,7 +344,7 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
                 for (found, &which) in
                     self.device.shell_sums(slicer, self.radii.search, &requests).iter().zip(&which)
                 {
-                    let noise = &self.state.noise[self.noise_index(which)];
+                    let noise = &self.state.noise[self.data.noise_index(which)];
                     for (shell, (cross, model)) in found.cross.iter().zip(&found.model).enumerate() {
                         let variance = spectrum_at(noise, shell as f64);
                         sums[0] += cross / variance;

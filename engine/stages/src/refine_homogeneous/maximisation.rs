@@ -7,23 +7,24 @@ use super::schedule::{Geometry, radius_at};
 use super::state::{ParticleState, State};
 use crate::{Ctx, StageError};
 use ndarray::{Array3, Zip};
-use num_complex::Complex32;
 use rayon::prelude::*;
 use std::ops::Range;
 use vitreous_compute::fourier::HalfImage;
 use vitreous_compute::fsc::{CorrectedFsc, corrected_fsc};
-use vitreous_compute::likelihood::{LatticeCtf, spectrum_at};
 use vitreous_compute::mask::{AutoMask, Level, USUAL_LEAST_PART, USUAL_LEVEL, auto_mask};
 use vitreous_compute::ops::grid::PaddedGrid;
-use vitreous_compute::ops::insert::{FixedGrid, FixedPoint, Insert, InsertError, SliceBatch, SliceSums};
+use vitreous_compute::ops::insert::{FixedGrid, FixedPoint, Insert, InsertError, SliceSums};
 use vitreous_compute::reconstruct::tau2_from_fsc;
+use vitreous_compute::slices::{PosedImage, SliceBuffer};
 use vitreous_jobs::refine_homogeneous::{Masking, RefineHomogeneous};
-use vitreous_model::conventions::signed_frequency;
 use vitreous_model::half_set::HalfSet;
-use vitreous_model::pose::{Pose, Rotation};
+use vitreous_model::pose::Pose;
 
 /// Largest coefficient of an image that the fixed-point sums allow for, in standard deviations of its noise.
 const LARGEST_COEFFICIENT_SD: f64 = 3000.0;
+
+/// No noise variance is smaller: its reciprocal has to be a number in single precision.
+pub const LEAST_NOISE: f64 = f32::MIN_POSITIVE as f64;
 
 /// Weight of the FSC in the prior; RELION's tau2_fudge of 3-D refinement.
 const TAU2_FACTOR: f64 = 1.0;
@@ -41,20 +42,14 @@ const MASK_EDGE: f64 = 0.6;
 /// … between these, Å.
 const MASK_EDGE_A: (f64, f64) = (6.0, 16.0);
 
-/// What turns images into slices to insert.
-#[derive(Clone, Copy)]
-struct Slices<'a> {
-    data: &'a Data,
-    noise: &'a [Vec<f64>],
-    amplitudes: &'a [f64],
-    box_px: usize,
-}
-
 /// Slices of both halves under accumulation.
 pub struct Accumulation<'a, D: Insert> {
     device: &'a D,
-    slices: Slices<'a>,
+    data: &'a Data,
+    state: &'a State,
+    grid: PaddedGrid,
     sums: [D::Accumulator; 2],
+    buffer: SliceBuffer,
 }
 
 fn device_error(error: InsertError) -> StageError {
@@ -77,14 +72,16 @@ impl<'a, D: Insert> Accumulation<'a, D> {
         box_px: usize,
     ) -> Result<Self, StageError> {
         let (noise, amplitudes) = (&state.noise, &state.amplitudes);
-        let grid = PaddedGrid::new(box_px, params.padding_of(box_px), 0.5 * box_px as f64);
-        let least = noise.iter().flatten().copied().fold(f64::INFINITY, f64::min).max(f64::MIN_POSITIVE);
+        let grid =
+            PaddedGrid::for_sums(box_px, params.padding_of(box_px), PaddedGrid::last_shell_end(box_px));
+        let least = noise.iter().flatten().copied().fold(f64::INFINITY, f64::min).max(LEAST_NOISE);
         let images = data.usable.len() as u64;
         let most = amplitudes.iter().copied().fold(1.0, f64::max);
         let scale =
             FixedPoint::new(most * LARGEST_COEFFICIENT_SD / least.sqrt(), most * most / least, images);
         let empty = || device.accumulator(grid, scale).map_err(device_error);
-        Ok(Self { device, slices: Slices { data, noise, amplitudes, box_px }, sums: [empty()?, empty()?] })
+        let sums = [empty()?, empty()?];
+        Ok(Self { device, data, state, grid, sums, buffer: SliceBuffer::default() })
     }
 
     /// Adds a chunk's images, whole-box transforms, at their poses.
@@ -97,30 +94,29 @@ impl<'a, D: Insert> Accumulation<'a, D> {
         images: &[HalfImage],
         particles: &[ParticleState],
     ) -> Result<(), StageError> {
-        let slices = self.slices;
+        let (data, state, n) = (self.data, self.state, self.grid.n());
+        let pixel_a = data.geometry.pixel_in(n);
         for half in HalfSet::BOTH {
-            let modes: Vec<(usize, Pose, f32)> = range
-                .clone()
-                .filter(|&which| slices.data.halves[which] == half)
-                .flat_map(|which| {
-                    particles[which - range.start].modes().map(move |(pose, share)| (which, pose, share))
+            let which: Vec<usize> = range.clone().filter(|&which| data.halves[which] == half).collect();
+            let images: Vec<HalfImage> =
+                which.par_iter().map(|&which| cropped(&images[which - range.start], n)).collect();
+            let posed: Vec<PosedImage<'_>> = which
+                .iter()
+                .zip(&images)
+                .flat_map(|(&which, image)| {
+                    let in_pose = move |(pose, share): (Pose, f64)| PosedImage {
+                        image,
+                        ctf: data.ctf(which),
+                        rotation: pose.rotation,
+                        shift_px: pose.shift_a.map(|a| a / pixel_a),
+                        noise: &state.noise[data.noise_index(which)],
+                        amplitude: state.amplitudes[data.amplitude_index(which)],
+                        share,
+                    };
+                    particles[which - range.start].modes().map(in_pose)
                 })
                 .collect();
-            let shape = (modes.len(), slices.box_px, slices.box_px / 2 + 1);
-            let mut numerator = Array3::<Complex32>::zeros(shape);
-            let mut weight = Array3::<f32>::zeros(shape);
-            let slots = numerator.outer_iter_mut().into_par_iter().zip(weight.outer_iter_mut());
-            slots.zip(&modes).for_each(|((mut numerator, mut weight), (which, pose, share))| {
-                let image = &images[which - range.start];
-                slices.prepare(*which, image, (pose, *share), &mut numerator, &mut weight);
-            });
-            let rotations: Vec<Rotation> = modes.iter().map(|(_, pose, _)| pose.rotation).collect();
-            let batch = SliceBatch {
-                numerator: numerator.view(),
-                weight: weight.view(),
-                rotations: &rotations,
-                rmax: 0.5 * slices.box_px as f64,
-            };
+            let batch = self.buffer.fill(&self.grid, PaddedGrid::last_shell_end(n), pixel_a, &posed);
             self.device.insert(&mut self.sums[half.index()], &batch).map_err(device_error)?;
         }
         Ok(())
@@ -138,45 +134,6 @@ impl<'a, D: Insert> Accumulation<'a, D> {
         ];
         grids.iter_mut().for_each(|grid| ctx.comm.sum_in_place_i64(grid.data_mut()));
         Ok(grids)
-    }
-}
-
-impl Slices<'_> {
-    /// `X_t c / s2` and `c² / s2` of one particle at a pose, each times the pose's share, c being the CTF times the amplitude.
-    fn prepare(
-        &self,
-        which: usize,
-        image: &HalfImage,
-        (pose, share): (&Pose, f32),
-        numerator: &mut ndarray::ArrayViewMut2<'_, Complex32>,
-        weight: &mut ndarray::ArrayViewMut2<'_, f32>,
-    ) {
-        let n = self.box_px;
-        let pixel_a = self.data.geometry.pixel_in(n);
-        let noise =
-            &self.noise[self.data.halves[which].index() * self.data.group_count + self.data.groups[which]];
-        let ctf = LatticeCtf::new(self.data.ctf(which), n, pixel_a);
-        let amplitude = self.amplitudes[self.data.amplitude_index(which)] as f32;
-        let mut image = cropped(image, n);
-        let [tx, ty] = pose.shift_a.map(|a| a / pixel_a);
-        image.shift(-tx, -ty);
-        let limit = 0.5 * n as f64;
-        for (y, ((source, mut numerator), mut weight)) in
-            image.data().outer_iter().zip(numerator.outer_iter_mut()).zip(weight.outer_iter_mut()).enumerate()
-        {
-            let qy = signed_frequency(y, n) as f64;
-            for (x, value) in source.iter().enumerate() {
-                let qx = x as f64;
-                let r = qx.hypot(qy);
-                if r >= limit {
-                    continue;
-                }
-                let c = amplitude * ctf.value(qx, qy);
-                let over = share * (1.0 / spectrum_at(noise, r).max(f64::from(f32::MIN_POSITIVE))) as f32;
-                numerator[x] = value * (c * over);
-                weight[x] = c * c * over;
-            }
-        }
     }
 }
 
@@ -317,7 +274,7 @@ pub fn noise_from(data: &Data, chunks: &Chunks<'_>, residual: &[Vec<Vec<f64>>]) 
     let shells = residual.first().and_then(|chunk| chunk.first()).map_or(0, Vec::len);
     let mut counts = vec![0.0; lists];
     for which in 0..chunks.range(chunks.count().max(1) - 1).end {
-        counts[data.halves[which].index() * data.group_count + data.groups[which]] += 1.0;
+        counts[data.noise_index(which)] += 1.0;
     }
     let mut sums = vec![vec![0.0; shells]; lists];
     for chunk in residual {
@@ -343,7 +300,7 @@ pub fn noise_from(data: &Data, chunks: &Chunks<'_>, residual: &[Vec<Vec<f64>>]) 
                 // DC carries nothing and is never used, but must not be zero
                 spectrum[0] = second;
             }
-            spectra.push(spectrum.into_iter().map(|v| v.max(f64::MIN_POSITIVE)).collect());
+            spectra.push(spectrum.into_iter().map(|v| v.max(LEAST_NOISE)).collect());
         }
     }
     spectra

@@ -4,7 +4,7 @@ use super::checkpoint;
 use super::chunks::Chunks;
 use super::data::Data;
 use super::expectation::{ChunkOutcome, Expectation, worth_searching};
-use super::maximisation::{Accumulation, HalfMaps, amplitudes_from, noise_from, shift_sigma_a};
+use super::maximisation::{Accumulation, HalfMaps, LEAST_NOISE, amplitudes_from, noise_from, shift_sigma_a};
 use super::report;
 use super::schedule::{Progress, radii};
 use super::state::{IterationRecord, ParticleState, State};
@@ -145,7 +145,7 @@ fn first_state<D: Engine>(
 /// A spectrum that can be divided by.
 fn without_zeros(power: &[f64]) -> Vec<f64> {
     let floor = power.iter().copied().fold(0.0, f64::max) * 1e-9;
-    power.iter().map(|p| p.max(floor).max(f64::MIN_POSITIVE)).collect()
+    power.iter().map(|p| p.max(floor).max(LEAST_NOISE)).collect()
 }
 
 /// One iteration; the new state is written and the same on all ranks.

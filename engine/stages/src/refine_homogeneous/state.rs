@@ -55,10 +55,10 @@ impl ParticleState {
     }
 
     /// The poses with which it enters the map, and their shares.
-    pub fn modes(&self) -> impl Iterator<Item = (Pose, f32)> {
+    pub fn modes(&self) -> impl Iterator<Item = (Pose, f64)> + use<> {
         let share = self.other_share;
-        let other = (share > 0.0).then_some((self.other, share as f32));
-        [(self.pose, (1.0 - share) as f32)].into_iter().chain(other)
+        let other = (share > 0.0).then_some((self.other, share));
+        [(self.pose, 1.0 - share)].into_iter().chain(other)
     }
 }
 
