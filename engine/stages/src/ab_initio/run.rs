@@ -63,7 +63,8 @@ pub fn run<D: PoseSearch + Insert>(ctx: &Ctx<'_>, device: &D) -> Result<Report, 
 }
 
 /// Marches and finishes the starts asked for. When none has converged, further ones are made until one does,
-/// [`MORE_STARTS`] times as many at most. Returns how each went, which is the best, and its state.
+/// [`MORE_STARTS`] times as many at most. Returns how each went, which is the best (one that has converged before any that
+/// has not, then by the agreement of its halves), and its state.
 ///
 /// All are finished: the halves tell maps apart that held-out scores after the march do not (CFTR with 30 % junk, ten
 /// starts: the halves' mean FSC was 0.59 to 0.63 of wrong maps and 0.70 to 0.73 of right ones, the scores overlapped).
@@ -83,12 +84,14 @@ fn all_starts<D: PoseSearch + Insert>(job: &Job<'_, D>) -> Result<(Vec<Course>, 
         let mut state = marched(job, start, &mut done)?;
         job.finish(start, &mut state, &mut done)?;
         courses.push(state.course.clone());
-        has_converged |= report::has_converged(&state.course, schedule);
+        let rank =
+            |course: &Course| (report::has_converged(course, schedule), report::quality(course, schedule));
+        let own = rank(&state.course);
+        has_converged |= own.0;
         let agreed = report::resolution(&state.course, schedule, job.images.pixel_size_a);
         let text = format!("start {}: halves agree to {agreed:.1} Å", start + 1);
         job.ctx.say(EventKind::Message { text });
-        let quality = report::quality(&state.course, schedule);
-        if best.as_ref().is_none_or(|(_, kept)| quality > report::quality(&kept.course, schedule)) {
+        if best.as_ref().is_none_or(|(_, kept)| own > rank(&kept.course)) {
             best = Some((start, state));
         }
     }
