@@ -27,6 +27,12 @@ const FIRST_CANDIDATES: usize = 8;
 /// … and later, beside the last pose.
 const LATER_CANDIDATES: usize = 3;
 
+/// Poses that go on from the first band of the refinement to the last: at weak signals the first one cannot tell which is
+/// right, and with two of them particles stayed in wrong modes (apoferritin, BENCHMARKS.md).
+const COARSE_KEPT: usize = 4;
+/// Poses that come out of the last band: the modes with which a particle may enter the map.
+const MODES_KEPT: usize = 2;
+
 /// Candidates are at least this many steps of the grid apart.
 const SEPARATION_STEPS: f64 = 1.6;
 
@@ -293,8 +299,10 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
         };
         let requests: Vec<AlignImage<'_>> =
             starts.iter().enumerate().map(|(index, starts)| image(index, starts.as_slice())).collect();
-        let levels =
-            [AlignLevel { rmax: self.radii.coarse, keep: 2 }, AlignLevel { rmax: self.radii.full, keep: 2 }];
+        let levels = [
+            AlignLevel { rmax: self.radii.coarse, keep: COARSE_KEPT },
+            AlignLevel { rmax: self.radii.full, keep: MODES_KEPT },
+        ];
         let aligned = self.device.align(slicer, &levels, &requests);
         let operators = self.params.symmetry.rotations();
         let particles: Vec<ParticleState> = aligned
