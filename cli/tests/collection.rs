@@ -119,10 +119,15 @@ fn the_page_of_a_collection_grows_with_it() {
     let numbers = seen["numbers"].as_array().unwrap();
     let defocus = numbers.iter().find(|number| number["key"] == "defocus_median_um").unwrap();
     assert!(defocus["value"].is_null(), "medians are those of what is kept: {defocus}");
-    // the page of the pass, not of the report
-    std::fs::remove_file(&page).unwrap();
-    let said: serde_json::Value = serde_json::from_str(&scene.ok(&["advance", "--json"])).unwrap();
-    assert_eq!(said["pages"].as_array().unwrap().len(), 1, "{said}");
+    let drawn = || {
+        let said: serde_json::Value = serde_json::from_str(&scene.ok(&["advance", "--json"])).unwrap();
+        said["pages"].as_array().unwrap().len()
+    };
+    // the page of the pass, not of the report; the pass that follows the last job's end may still come before ours
+    eventually("a pass draws the page that is gone", || {
+        std::fs::remove_file(&page).unwrap();
+        drawn() == 1
+    });
     let html = std::fs::read_to_string(&page).unwrap();
     for number in [1, 2, 3, 5, 6] {
         assert!(html.contains(&format!("movie_{number:04}")), "movie {number}");
@@ -132,8 +137,8 @@ fn the_page_of_a_collection_grows_with_it() {
     assert!(html.contains("its motion is … Å, the most is … Å"), "reasons are counted together");
     // five micrographs with their picks and their spectra
     assert_eq!(html.matches("data:image/png;base64").count(), 10);
-    let said: serde_json::Value = serde_json::from_str(&scene.ok(&["advance", "--json"])).unwrap();
-    assert_eq!(said["pages"].as_array().unwrap().len(), 0, "nothing has changed: {said}");
+    // every ten minutes it is drawn anew without a reason
+    assert!((0..2).any(|_| drawn() == 0), "nothing has changed");
     assert!(scene.ok(&["report", "J2"]).contains("collection.html"));
     // nothing follows a page that cannot be written
     std::fs::remove_file(&page).unwrap();
