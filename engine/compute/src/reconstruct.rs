@@ -220,9 +220,10 @@ impl SliceSums {
             .collect()
     }
 
-    /// The transform of the map on the padded grid, phases from the centre, zero beyond `rmax` Fourier pixels of the
-    /// box, beyond its last FSC shell, and on the planes of the padded grid's own Nyquist frequency: `Num / (W + 1/τ²)` with `tau2` by shell of the box (zero where a shell has none or `τ² = 0`); without
-    /// `tau2` the unregularised `Num / W`.
+    /// The transform of the map on the padded grid, phases from the centre: `Num / (W + 1/τ²)` with `tau2` by shell of the
+    /// box (zero where a shell has none or `τ² = 0`); without `tau2` the unregularised `Num / W`. Zero beyond `rmax` Fourier
+    /// pixels of the box, beyond its last FSC shell, and on the planes of the padded grid's own Nyquist frequency, whose
+    /// values would be those of two frequencies.
     pub fn filtered(&self, tau2: Option<&[f64]>, rmax: f64) -> HalfVolume {
         let grid = &self.grid;
         let m = grid.padded_n();
