@@ -31,7 +31,9 @@ pub mod page;
 pub mod pick_blobs;
 pub mod pick_templates;
 pub mod reconstruct;
+pub mod refine_heterogeneous;
 pub mod refine_homogeneous;
+pub mod refinement;
 pub mod remove_duplicates;
 pub mod restack_particles;
 pub mod select_2d;
@@ -67,6 +69,7 @@ pub static CATALOG: &[&dyn JobType] = &[
     &restack_particles::JOB,
     &ab_initio::JOB,
     &refine_homogeneous::JOB,
+    &refine_heterogeneous::JOB,
     &reconstruct::JOB,
     &make_mask::JOB,
     &sharpen::JOB,

@@ -1,34 +1,13 @@
 //! `refine-homogeneous`: poses and a map of one rigid structure, by gold standard.
 
 use crate::microscope;
+use crate::refinement::{self, Masking, Search};
 use crate::{Estimate, Slot, Typed};
 use vitreous_model::outputs::Kind;
+use vitreous_model::parameters;
 use vitreous_model::params::{BadParam, Validate};
 use vitreous_model::resources::InputSummary;
 use vitreous_model::symmetry::PointGroup;
-use vitreous_model::{choices, parameters};
-
-choices! {
-    /// What references are multiplied by, and where halves are compared, when no mask is given.
-    pub enum Masking {
-        /// A mask made from the map in each iteration.
-        #[default] Auto = "auto",
-        /// The sphere of the particle's diameter.
-        Sphere = "sphere",
-        /// Nothing.
-        None = "none",
-    }
-}
-
-choices! {
-    /// Where refinement looks for poses.
-    pub enum Search {
-        /// Everywhere, as long as that moves particles.
-        #[default] Global = "global",
-        /// Only about the poses that the particles have.
-        Local = "local",
-    }
-}
 
 parameters! {
     /// Parameters of `refine-homogeneous`.
@@ -94,67 +73,24 @@ impl Validate for RefineHomogeneous {
     }
 }
 
-/// Padding of boxes up to [`LARGE_BOX`]. Twice is usual; one and a half gave the same maps and poses in a third of the
-/// time at a signal-to-noise ratio of 0.05 (BENCHMARKS.md), since the noise of images is far above the interpolation's error.
-const PADDING: f64 = 1.5;
-/// Padding of larger boxes: memory grows with the cube of box and padding, and a box of 512 has to stay under 16 GiB.
-const PADDING_OF_LARGE: f64 = 1.25;
-/// The largest box, pixels, that is padded by [`PADDING`].
-const LARGE_BOX: usize = 448;
-
 impl RefineHomogeneous {
     /// Padding of the grids of a working box of `box_px` pixels.
     pub fn padding_of(&self, box_px: usize) -> f64 {
-        let by_box = if box_px <= LARGE_BOX { PADDING } else { PADDING_OF_LARGE };
-        self.padding.unwrap_or(by_box)
+        refinement::padding(self.padding, box_px)
     }
-}
-
-/// Bytes per point of a padded grid when maps are made, the peak: numerator and weight of both halves in 64-bit integers and
-/// in floats, and one transform.
-const BYTES_PER_POINT: f64 = 2.0 * 24.0 + 2.0 * 12.0 + 8.0;
-/// Volumes of the images' box at that time: starting map, sphere, mask, maps. Fitted, with [`IMAGES`] and [`BASE_MIB`], to
-/// measured peaks of boxes of 64 to 512 pixels (BENCHMARKS.md).
-const VOLUMES: f64 = 3.6;
-/// Images on their way, of 128 each: whole transforms of this chunk and the next, cropped ones, slices to insert.
-const IMAGES: f64 = 6.0 * 128.0;
-/// The program, views of the search, tables, MiB.
-const BASE_MIB: f64 = 65.0;
-
-/// Points of a padded grid of sums: half of a cube that reaches one point beyond the last shell's end, which lies half a
-/// Fourier pixel beyond Nyquist.
-fn points(box_px: f64, padding: f64) -> f64 {
-    let reach = (padding * (0.5 * box_px + 0.5)).ceil() + 1.0;
-    (2.0 * reach + 1.0).powi(2) * (reach + 1.0)
 }
 
 /// Peak memory, MiB, and how it comes about.
 fn memory(params: &RefineHomogeneous, edge: u64, items: u64) -> (u64, String) {
-    let mib = |bytes: f64| bytes / f64::from(1 << 20);
-    let n = edge as f64;
-    let padding = params.padding_of(edge as usize);
-    let grids = mib(BYTES_PER_POINT * points(n, padding));
-    let volumes = mib(VOLUMES * 4.0 * n.powi(3));
-    let image = mib(4.0 * n * (n + 2.0));
-    let all = image * items as f64;
-    let cache = all.min(1024.0 * params.image_cache);
-    let total = BASE_MIB + grids + volumes + IMAGES * image + cache;
-    let why = format!(
-        "grids of a box of {edge} padded {padding} times {grids:.0} MiB, volumes {volumes:.0} MiB, images {:.0} MiB, program \
-         {BASE_MIB} MiB",
-        IMAGES * image + cache
-    );
-    (total.ceil() as u64, why)
+    refinement::memory(params.padding_of(edge as usize), params.image_cache, edge, items)
 }
 
 fn estimate(params: &RefineHomogeneous, inputs: &InputSummary) -> Estimate {
-    /// Asked for beyond what is expected.
-    const MARGIN: f64 = 1.15;
     let edge = u64::from(inputs.box_px.unwrap_or(256));
     let items = inputs.items;
     let (expected, why) = memory(params, edge, items);
     Estimate::of_threads(4)
-        .mem_mib((MARGIN * expected as f64) as u64 + 256, format!("{why}; 15 % and 256 MiB to spare"))
+        .mem_mib(refinement::with_margin(expected), format!("{why}; 15 % and 256 MiB to spare"))
         .walltime_s(
             3600 + items * edge * edge / 100_000,
             format!("1 h + {items} particles of {edge} x {edge} pixels at 0.1 megapixels a second"),

@@ -38,7 +38,9 @@ mod pick_templates;
 mod picking;
 mod ranks;
 pub mod reconstruct;
+mod refine_heterogeneous;
 mod refine_homogeneous;
+mod refinement;
 mod remove_duplicates;
 mod restack_particles;
 mod select_2d;
@@ -78,6 +80,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &restack_particles::RestackParticles,
     &ab_initio::AbInitio,
     &refine_homogeneous::RefineHomogeneous,
+    &refine_heterogeneous::RefineHeterogeneous,
     &reconstruct::Reconstruct,
     &make_mask::MakeMask,
     &sharpen::Sharpen,

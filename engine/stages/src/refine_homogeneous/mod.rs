@@ -1,14 +1,7 @@
 //! `refine-homogeneous`: see README.md in this folder.
 
-mod checkpoint;
-mod chunks;
-mod data;
-mod expectation;
-mod maximisation;
 mod report;
 mod run;
-mod schedule;
-mod state;
 
 #[cfg(test)]
 mod tests;

@@ -1,14 +1,14 @@
 //! What a refinement reports.
 
-use super::data::{Data, sphere_of};
-use super::maximisation::HalfMaps;
-use super::state::State;
 use crate::Ctx;
 use crate::map_figures;
+use crate::refinement::Settings;
+use crate::refinement::data::{Data, sphere_of};
+use crate::refinement::maximisation::HalfMaps;
+use crate::refinement::state::{IterationRecord, State};
 use ndarray::Array3;
 use serde_json::json;
 use vitreous_compute::fsc::fsc_of_maps;
-use vitreous_jobs::refine_homogeneous::RefineHomogeneous;
 use vitreous_model::conventions::resolution_at;
 use vitreous_model::half_set::HalfSet;
 use vitreous_model::report::{Axis, Figure, Report, Series};
@@ -17,7 +17,7 @@ use vitreous_model::report::{Axis, Figure, Report, Series};
 pub fn report(
     ctx: &Ctx<'_>,
     data: &Data,
-    params: &RefineHomogeneous,
+    settings: &Settings,
     state: &State,
     maps: &HalfMaps,
     combined: &Array3<f32>,
@@ -28,7 +28,7 @@ pub fn report(
     let spherical = fsc_of_maps(maps.plain[0].view(), maps.plain[1].view(), Some(sphere_of(geometry).view()));
     let (at_0143, fell) = resolution(&maps.fsc.corrected, 0.143);
     let mut report =
-        Report::new(format!("Refinement of {} particles, {}", data.usable.len(), params.symmetry));
+        Report::new(format!("Refinement of {} particles, {}", data.usable.len(), settings.symmetry));
     report.number("resolution_fsc0143_A", "Resolution (FSC 0.143, corrected for the mask)", at_0143, "Å");
     report.number("resolution_fsc05_A", "Resolution (FSC 0.5)", resolution(&maps.fsc.corrected, 0.5).0, "Å");
     report.number(
@@ -73,7 +73,7 @@ pub fn report(
     if data.set.particles.iter().all(|particle| particle.ctf.is_none()) {
         report.notes.push("No particle has a CTF: none was corrected.".into());
     }
-    if state.iteration >= params.max_iterations {
+    if state.iteration >= settings.max_iterations {
         report.notes.push("Refinement ended at max_iterations and may not have converged.".into());
     }
     report.figures = figures(data, state, maps, &spherical, combined);
@@ -113,7 +113,7 @@ fn figures(
         ("unmasked", &fsc.unmasked),
         ("phases randomised", &fsc.randomised),
     ];
-    let rotations = state.particles.iter().map(|particle| particle.pose.rotation);
+    let rotations = state.particles.iter().map(|particle| particle.pose().rotation);
     vec![
         map_figures::fsc("fsc", "Correlation of the half maps", &curves, n, pixel_a),
         map_figures::slices("slices", "Central slices of the map", combined.view(), pixel_a),
@@ -158,7 +158,7 @@ fn fsc_table(data: &Data, maps: &HalfMaps, spherical: &[f64]) -> serde_json::Val
 }
 
 fn history(state: &State) -> serde_json::Value {
-    let row = |(index, r): (usize, &super::state::IterationRecord)| {
+    let row = |(index, r): (usize, &IterationRecord)| {
         json!({
             "iteration": index + 1,
             "resolution_A": finite(r.resolution_a),

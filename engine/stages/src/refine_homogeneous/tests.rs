@@ -3,225 +3,31 @@
 mod groups;
 
 use super::RefineHomogeneous;
-use crate::{Ctx, Input, Stage, StageError};
+use crate::StageError;
+use crate::refinement::simulated::{
+    BOX, PARTICLES, PIXEL_A, Project, object, project, project_of, project_with,
+};
 use ndarray::Array3;
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use rand_distr::StandardNormal;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use tempfile::TempDir;
 use vitreous_compute::comm::{Comm, Solo, Threads};
-use vitreous_compute::device::Cpu;
-use vitreous_compute::directions::symmetric_angle_rad;
 use vitreous_compute::fourier::HalfVolume;
 use vitreous_compute::fsc::fsc_of_maps;
-use vitreous_compute::likelihood::LatticeCtf;
-use vitreous_compute::ops::project::Project;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter, read_volume, write_volume};
 use vitreous_formats::table::particles;
-use vitreous_model::conventions::{resolution_at, signed_frequency};
-use vitreous_model::ctf::CtfParams;
-use vitreous_model::event::EventKind;
-use vitreous_model::exposure::OpticsGroup;
-use vitreous_model::outputs::{Kind, Output};
-use vitreous_model::particle::{Particle, ParticleSet};
+use vitreous_model::conventions::resolution_at;
 use vitreous_model::pose::{Pose, Rotation};
 use vitreous_model::report::Report;
 use vitreous_model::symmetry::PointGroup;
-use vitreous_model::units::{Degrees, Kilovolt, Millimetre};
 
-const BOX: usize = 40;
-const PIXEL_A: f64 = 4.0;
-const PARTICLES: usize = 160;
-
-/// A project with particles `J1/particles.h5`, their truth and the true map `J2/map.mrc`.
-struct Project1 {
-    dir: TempDir,
-    truth: Vec<Pose>,
-    group: PointGroup,
-}
-
-/// Blobs in random places within 0.3 of the box, repeated by the point group. That of I2 is that of I1 turned.
-fn object(group: PointGroup) -> Array3<f32> {
-    let mut rng = ChaCha8Rng::seed_from_u64(2);
-    let reach = 0.3 * BOX as f64;
-    let turned = group == PointGroup::IcosahedralTurned;
-    let operators = if turned { PointGroup::Icosahedral.rotations() } else { group.rotations() };
-    let quarter = Rotation::from_rotation_vector([0.0, 0.0, std::f64::consts::FRAC_PI_2]);
-    let turn = if turned { quarter } else { Rotation::IDENTITY };
-    let mut blobs = Vec::new();
-    while blobs.len() < 24 {
-        let p = [0; 3].map(|_| rng.random_range(-reach..reach));
-        if p.iter().map(|v| v * v).sum::<f64>().sqrt() < reach {
-            let strength = rng.random_range(0.5..1.5);
-            blobs.extend(operators.iter().map(|operator| (turn.apply(operator.apply(p)), strength)));
-        }
-    }
-    Array3::from_shape_fn((BOX, BOX, BOX), |(z, y, x)| {
-        let p = [x, y, z].map(|i| i as f64 - 20.0);
-        let value = |(b, strength): &([f64; 3], f64)| {
-            let d2: f64 = (0..3).map(|i| (p[i] - b[i]).powi(2)).sum();
-            strength * (-0.5 * d2 / 1.2).exp()
-        };
-        blobs.iter().map(value).sum::<f64>() as f32
-    })
-}
-
-fn ctf(rng: &mut ChaCha8Rng) -> CtfParams {
-    let defocus = rng.random_range(8000.0..20000.0);
-    CtfParams {
-        defocus_u_a: defocus + 100.0,
-        defocus_v_a: defocus - 100.0,
-        astigmatism_angle: Degrees(rng.random_range(-90.0..90.0)),
-        phase_shift: Degrees(0.0),
-        voltage: Kilovolt(300.0),
-        cs: Millimetre(2.7),
-        amplitude_contrast: 0.1,
-    }
-}
-
-/// Images of unit noise and the given standard deviation of the signal.
-fn project(group: PointGroup, signal_sd: f64) -> Project1 {
-    project_of(group, &object(group), signal_sd)
-}
-
-/// The same of another map.
-fn project_of(group: PointGroup, map: &Array3<f32>, signal_sd: f64) -> Project1 {
-    project_with(group, map, signal_sd, [1.0, 1.0])
-}
-
-/// The same with a contrast for each of the two optics groups, which alternate.
-fn project_with(group: PointGroup, map: &Array3<f32>, signal_sd: f64, contrast: [f32; 2]) -> Project1 {
-    let dir = tempfile::tempdir().unwrap();
-    for job in ["J1", "J2", "J3"] {
-        std::fs::create_dir(dir.path().join(job)).unwrap();
-    }
-    // the true map on an arbitrary scale
-    write_volume(&dir.path().join("J2/map.mrc"), &(map * 3.7), PIXEL_A).unwrap();
-    let slicer = Cpu.slicer(map.view(), 2.0, 0.5 * BOX as f64).unwrap();
-    let mut rng = ChaCha8Rng::seed_from_u64(9);
-    let mut writer =
-        MrcWriter::create(&dir.path().join("J1/stack.mrcs"), MrcSpec::images(BOX, BOX, PIXEL_A)).unwrap();
-    let (mut truth, mut list) = (Vec::new(), Vec::new());
-    for index in 0..PARTICLES {
-        let [w, x, y, z] = [0; 4].map(|_| rng.sample::<f64, _>(StandardNormal));
-        let pose = Pose {
-            rotation: Rotation::new(w, x, y, z),
-            shift_a: [0; 2].map(|_| rng.sample::<f64, _>(StandardNormal) * 4.0),
-        };
-        let ctf = ctf(&mut rng);
-        let mut slice = Cpu.slices(&slicer, &[pose.rotation], 0.5 * BOX as f64).unwrap().remove(0);
-        let lattice = LatticeCtf::new(Some(&ctf), BOX, PIXEL_A);
-        for ((row, column), value) in slice.data_mut().indexed_iter_mut() {
-            *value *= lattice.value(column as f64, signed_frequency(row, BOX) as f64);
-        }
-        slice.shift(pose.shift_a[0] / PIXEL_A, pose.shift_a[1] / PIXEL_A);
-        let image = slice.into_box();
-        let sd = (image.iter().map(|v| v * v).sum::<f32>() / image.len() as f32).sqrt();
-        let noisy = image
-            .mapv(|v| contrast[index % 2] * v * signal_sd as f32 / sd + rng.sample::<f32, _>(StandardNormal));
-        writer.append(noisy.as_slice().unwrap()).unwrap();
-        truth.push(pose);
-        list.push(Particle {
-            id: 1000 + index as u64,
-            stack_path: "J1/stack.mrcs".into(),
-            stack_index: index as u32,
-            optics_group: 1 + index as u32 % 2,
-            pick: None,
-            ctf: Some(ctf),
-            pose: None,
-            half: None,
-            class: None,
-            log_likelihood: f64::NAN,
-        });
-    }
-    writer.finish().unwrap();
-    let optics = [1, 2].map(|number| OpticsGroup {
-        number,
-        name: format!("group {number}"),
-        voltage: Kilovolt(300.0),
-        cs: Millimetre(2.7),
-        amplitude_contrast: 0.1,
-        movie_pixel_size_a: PIXEL_A,
-    });
-    let set =
-        ParticleSet { optics: optics.into(), box_px: BOX as u32, pixel_size_a: PIXEL_A, particles: list };
-    particles::write(&dir.path().join("J1/particles.h5"), &set).unwrap();
-    Project1 { dir, truth, group }
-}
-
-impl Project1 {
-    fn params(&self) -> Value {
-        json!({
-            "symmetry": self.group.to_string(), "initial_lowpass": 30.0, "diameter": 130.0, "max_iterations": 5,
-        })
-    }
-
-    /// Runs the stage in `job`; it is asked to stop after `patience` checkpoints.
-    fn run(&self, job: &str, params: Value, comm: &dyn Comm, patience: usize) -> Result<Report, StageError> {
-        let job_dir = self.dir.path().join(job);
-        std::fs::create_dir_all(&job_dir).unwrap();
-        let checkpoints = AtomicUsize::new(0);
-        let event = |event: EventKind| {
-            if matches!(event, EventKind::Checkpoint) {
-                checkpoints.fetch_add(1, Ordering::SeqCst);
-            }
-        };
-        let stop = || checkpoints.load(Ordering::SeqCst) >= patience;
-        let mut ctx = Ctx::new(&job_dir, self.dir.path(), &Cpu, comm, &event, &stop);
-        ctx.params = params;
-        let input = |job: &str, slot: &str, kind, file: &str| {
-            let path = self.dir.path().join(job).join(file);
-            vec![Input {
-                job: job.into(),
-                output: Output::new(slot, kind, file, 1),
-                path,
-                parts: BTreeMap::new(),
-            }]
-        };
-        ctx.inputs.insert("particles".into(), input("J1", "particles", Kind::Particles, "particles.h5"));
-        ctx.inputs.insert("volume".into(), input("J2", "volume", Kind::Volume, "map.mrc"));
-        RefineHomogeneous.run(&ctx)
-    }
-
-    /// Median error of rotations and shifts, degrees and Å.
-    fn errors(&self, job: &str) -> (f64, f64) {
-        self.errors_up_to(job, &[Rotation::IDENTITY])
-    }
-
-    /// The same, rotations up to a turn of the image by one of `turns`.
-    fn errors_up_to(&self, job: &str, turns: &[Rotation]) -> (f64, f64) {
-        let found = particles::read(&self.dir.path().join(job).join("particles.h5")).unwrap();
-        let operators = self.group.rotations();
-        let median = |mut values: Vec<f64>| {
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
-        };
-        let poses = || found.particles.iter().map(|p| p.pose.unwrap()).zip(&self.truth);
-        (
-            median(
-                poses()
-                    .map(|(a, b)| {
-                        let angle = |&turn: &Rotation| {
-                            symmetric_angle_rad(&operators, a.rotation * turn, b.rotation).to_degrees()
-                        };
-                        turns.iter().map(angle).fold(f64::INFINITY, f64::min)
-                    })
-                    .collect(),
-            ),
-            median(
-                poses()
-                    .map(|(a, b)| (a.shift_a[0] - b.shift_a[0]).hypot(a.shift_a[1] - b.shift_a[1]))
-                    .collect(),
-            ),
-        )
-    }
-
-    fn bytes(&self, job: &str, file: &str) -> Vec<u8> {
-        std::fs::read(self.dir.path().join(job).join(file)).unwrap()
-    }
+/// Runs the stage in `job` from the true map; it is asked to stop after `patience` checkpoints.
+fn run(
+    project: &Project,
+    job: &str,
+    params: Value,
+    comm: &dyn Comm,
+    patience: usize,
+) -> Result<Report, StageError> {
+    project.run_stage(&RefineHomogeneous, &["map.mrc"], (job, params), comm, patience)
 }
 
 #[derive(serde::Deserialize)]
@@ -235,7 +41,7 @@ struct Golden {
 #[test]
 fn poses_and_map_are_found() {
     let project = project(PointGroup::Dihedral(2), 0.5);
-    let report = project.run("J3", project.params(), &Solo, usize::MAX).unwrap();
+    let report = run(&project, "J3", project.params(), &Solo, usize::MAX).unwrap();
     let golden: Golden = serde_json::from_str(include_str!("golden/phantom.json")).unwrap();
     let (rotation_deg, shift_a) = project.errors("J3");
     assert!(rotation_deg <= golden.rotation_deg, "{rotation_deg}°");
@@ -256,14 +62,14 @@ fn ranks_and_interruptions_change_nothing() {
     let project = project(PointGroup::C1, 1.0);
     let mut params = project.params();
     params["max_iterations"] = json!(2);
-    project.run("J3", params.clone(), &Solo, usize::MAX).unwrap();
+    run(&project, "J3", params.clone(), &Solo, usize::MAX).unwrap();
     // stopped after the first iteration, gone on by other numbers of ranks
     for (job, ranks) in [("J4", 2), ("J5", 3), ("J6", 4)] {
-        let stopped = project.run(job, params.clone(), &Solo, 1).unwrap_err();
+        let stopped = run(&project, job, params.clone(), &Solo, 1).unwrap_err();
         assert!(matches!(stopped, StageError::Stopped), "{stopped}");
         assert!(!project.dir.path().join(job).join("map.mrc").exists());
         Threads::run(ranks, |comm| {
-            project.run(job, params.clone(), comm, usize::MAX).unwrap();
+            run(&project, job, params.clone(), comm, usize::MAX).unwrap();
         });
         for file in ["map.mrc", "half1.mrc", "half2.mrc", "mask.mrc", "checkpoint/refinement.bin"] {
             assert!(project.bytes("J3", file) == project.bytes(job, file), "{file}, {ranks} ranks");
@@ -284,7 +90,7 @@ fn a_local_search_starts_from_the_poses_given_and_finds_the_same() {
     particles::write(&path, &set).unwrap();
     let mut params = project.params();
     params["search"] = json!("local");
-    let report = project.run("J3", params, &Solo, usize::MAX).unwrap();
+    let report = run(&project, "J3", params, &Solo, usize::MAX).unwrap();
     assert_eq!(report.skipped.len(), 1, "{:?}", report.skipped);
     assert!(report.skipped[0].reason.contains("no pose"), "{:?}", report.skipped);
     let golden: Golden = serde_json::from_str(include_str!("golden/phantom.json")).unwrap();
@@ -296,14 +102,14 @@ fn a_local_search_starts_from_the_poses_given_and_finds_the_same() {
 fn amplitudes_of_groups_are_found_and_do_no_harm() {
     let group = PointGroup::Dihedral(2);
     let map = object(group);
-    let truth_fsc05_a = |project: &Project1, job: &str| {
+    let truth_fsc05_a = |project: &Project, job: &str| {
         let found = read_volume(&project.dir.path().join(job).join("map.mrc")).unwrap().data;
         resolution_at(&fsc_of_maps(found.view(), map.view(), None), 0.5, BOX, PIXEL_A).0
     };
     for contrast in [[1.3f32, 0.7], [1.0, 1.0]] {
         let project = project_with(group, &map, 0.5, contrast);
         let mut params = project.params();
-        let report = project.run("J3", params.clone(), &Solo, usize::MAX).unwrap();
+        let report = run(&project, "J3", params.clone(), &Solo, usize::MAX).unwrap();
         for half in ["half1", "half2"] {
             let found = |group: usize| report.data["amplitudes"][group][half].as_f64().unwrap();
             let (ratio, planted) = (found(0) / found(1), f64::from(contrast[0] / contrast[1]));
@@ -311,7 +117,7 @@ fn amplitudes_of_groups_are_found_and_do_no_harm() {
             assert!((ratio / planted - 1.0).abs() < 0.12, "{contrast:?}, {half}: {ratio}");
         }
         params["amplitudes"] = json!(false);
-        let without = project.run("J4", params, &Solo, usize::MAX).unwrap();
+        let without = run(&project, "J4", params, &Solo, usize::MAX).unwrap();
         assert_eq!(without.get("amplitude_spread"), Some(0.0));
         let (with_them, without) = (truth_fsc05_a(&project, "J3"), truth_fsc05_a(&project, "J4"));
         assert!(with_them < 1.05 * without, "{contrast:?}: {with_them} Å, without amplitudes {without} Å");
@@ -324,7 +130,7 @@ fn every_way_of_masking_refines() {
     for (job, masking) in [("J3", "sphere"), ("J4", "none")] {
         let mut params = project.params();
         params["masking"] = json!(masking);
-        let report = project.run(job, params, &Solo, usize::MAX).unwrap();
+        let report = run(&project, job, params, &Solo, usize::MAX).unwrap();
         assert!(project.errors(job).0 < 4.0, "{masking}: {}°", project.errors(job).0);
         let number = |key: &str| report.get(key).unwrap();
         if masking == "none" {
@@ -344,7 +150,7 @@ fn halves_agree_in_nothing_beyond_the_signal() {
     let mut half = HalfVolume::of_box(map.view());
     half.weigh(|r| f64::from(u8::from(r < SIGNAL_SHELLS)));
     let project = project_of(PointGroup::C1, &half.into_box(), 0.7);
-    project.run("J3", project.params(), &Solo, usize::MAX).unwrap();
+    run(&project, "J3", project.params(), &Solo, usize::MAX).unwrap();
     let read = |file: &str| read_volume(&project.dir.path().join("J3").join(file)).unwrap().data;
     let curve = fsc_of_maps(read("half1.mrc").view(), read("half2.mrc").view(), None);
     assert!(curve[6] > 0.5, "the signal is found: {curve:?}");
@@ -392,7 +198,7 @@ fn unfit_images_are_left_out_and_listed_and_too_many_end_the_job() {
     particles::write(&table, &set).unwrap();
     let mut params = project.params();
     params["max_iterations"] = json!(1);
-    let report = project.run("J3", params.clone(), &Solo, usize::MAX).unwrap();
+    let report = run(&project, "J3", params.clone(), &Solo, usize::MAX).unwrap();
     let expected = [
         ("000008@", "NaN"),
         ("000021@", "constant"),
@@ -408,7 +214,7 @@ fn unfit_images_are_left_out_and_listed_and_too_many_end_the_job() {
     }
     assert_eq!(report.get("particles"), Some((PARTICLES - expected.len()) as f64));
     params["max_bad_fraction"] = json!(0.04);
-    let error = project.run("J4", params, &Solo, usize::MAX).unwrap_err();
+    let error = run(&project, "J4", params, &Solo, usize::MAX).unwrap_err();
     assert!(matches!(error, StageError::TooManyBad { bad: 7, .. }), "{error}");
 }
 
@@ -417,14 +223,14 @@ fn impossible_parameters_and_maps_are_refused() {
     let project = project(PointGroup::Dihedral(2), 0.5);
     let mut params = project.params();
     params["initial_lowpass"] = json!(2.0);
-    let error = project.run("J3", params, &Solo, usize::MAX).unwrap_err();
+    let error = run(&project, "J3", params, &Solo, usize::MAX).unwrap_err();
     assert!(error.to_string().contains("initial_lowpass"), "{error}");
     let mut params = project.params();
     params["diameter"] = json!(500.0);
-    let error = project.run("J3", params, &Solo, usize::MAX).unwrap_err();
+    let error = run(&project, "J3", params, &Solo, usize::MAX).unwrap_err();
     assert!(error.to_string().contains("diameter"), "{error}");
     write_volume(&project.dir.path().join("J2/map.mrc"), &Array3::zeros((BOX, BOX, BOX)), PIXEL_A).unwrap();
-    let error = project.run("J3", project.params(), &Solo, usize::MAX).unwrap_err();
+    let error = run(&project, "J3", project.params(), &Solo, usize::MAX).unwrap_err();
     assert!(error.to_string().contains("zero everywhere"), "{error}");
 }
 

@@ -19,7 +19,7 @@ const LEAST_FSC: f64 = 0.8;
 fn assert_refines(name: &str) {
     let group: PointGroup = name.parse().unwrap();
     let project = project(group, 0.5);
-    project.run("J3", project.params(), &Solo, usize::MAX).unwrap();
+    super::run(&project, "J3", project.params(), &Solo, usize::MAX).unwrap();
     let (rotation_deg, _) = project.errors_up_to("J3", &equal_turns(group));
     let map = read_volume(&project.dir.path().join("J3/map.mrc")).unwrap().data;
     let curve = fsc_of_maps(map.view(), super::object(group).view(), None);

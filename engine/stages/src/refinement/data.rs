@@ -3,7 +3,7 @@
 use crate::particle_images::{ParticleImages, UnfitParticle};
 use crate::particle_sets::optics_groups;
 use crate::ranks::{share, share_records};
-use crate::{Ctx, StageError};
+use crate::{Ctx, Input, StageError};
 use ndarray::Array3;
 use rayon::prelude::*;
 use std::collections::HashSet;
@@ -15,12 +15,13 @@ use vitreous_compute::sharpen::low_passed;
 use vitreous_compute::spectra::ShellSums;
 use vitreous_formats::mrc::read_volume;
 use vitreous_formats::table::particles;
-use vitreous_jobs::refine_homogeneous::{Masking, RefineHomogeneous, Search};
+use vitreous_jobs::refinement::{Masking, Search};
 use vitreous_model::ctf::CtfParams;
 use vitreous_model::event::EventKind;
 use vitreous_model::half_set::HalfSet;
 use vitreous_model::particle::ParticleSet;
 
+use super::Settings;
 use super::chunks::CHUNK;
 use super::schedule::Geometry;
 use super::state::ParticleState;
@@ -59,8 +60,8 @@ pub struct Data {
     pub power: Vec<Vec<f64>>,
     /// Sizes.
     pub geometry: Geometry,
-    /// The starting map, low-passed, on the images' box.
-    pub start: Array3<f32>,
+    /// The starting maps, low-passed, on the images' box: one for all classes or one for each.
+    pub starts: Vec<Array3<f32>>,
     /// Spherical mask on the images' box.
     pub sphere: Array3<f32>,
     /// A mask the user gave, on the images' box.
@@ -74,7 +75,7 @@ impl Data {
     ///
     /// # Errors
     /// Inputs that are missing, broken or do not fit each other.
-    pub fn load(ctx: &Ctx<'_>, params: &RefineHomogeneous) -> Result<Self, StageError> {
+    pub fn load(ctx: &Ctx<'_>, settings: &Settings) -> Result<Self, StageError> {
         let table = ctx.input("particles")?;
         let set = particles::read(&table.path)?;
         let (images, mut unfit) = ParticleImages::open(ctx, &set);
@@ -83,7 +84,7 @@ impl Data {
         for (index, particle) in set.particles.iter().enumerate() {
             let lacks = if any_ctf && particle.ctf.is_none() {
                 "its CTF was never estimated"
-            } else if params.search == Search::Local && particle.pose.is_none() {
+            } else if settings.search == Search::Local && particle.pose.is_none() {
                 "it has no pose from which to search locally"
             } else {
                 continue;
@@ -96,7 +97,7 @@ impl Data {
         let (surveyed, power) = survey(ctx, &set, &images, &bad)?;
         unfit.extend(surveyed);
         unfit.sort_by_key(|particle| particle.index);
-        ParticleImages::accept(ctx, &unfit, set.particles.len(), params.max_bad_fraction)?;
+        ParticleImages::accept(ctx, &unfit, set.particles.len(), settings.max_bad_fraction)?;
         let bad: HashSet<usize> = unfit.iter().map(|particle| particle.index).collect();
         let usable: Vec<usize> = (0..set.particles.len()).filter(|index| !bad.contains(index)).collect();
         if usable.len() < LEAST_PARTICLES {
@@ -109,20 +110,20 @@ impl Data {
                 "pick or extract more particles",
             ));
         }
-        let geometry = geometry(&set, params)?;
-        let halves = split(&set, &usable, params);
+        let geometry = geometry(&set, settings)?;
+        let halves = split(&set, &usable, settings);
         let (groups, group_count) = optics_groups(&set, &usable);
         let (amplitude_groups, amplitude_names) = amplitude_groups(&set, &usable);
         let power = group_power(&power, &usable, &groups, group_count);
         let n = geometry.n;
         let sphere =
-            if params.masking == Masking::None { Array3::ones((n, n, n)) } else { sphere_of(&geometry) };
-        let start = starting_map(ctx, params, &geometry)? * &sphere;
+            if settings.masking == Masking::None { Array3::ones((n, n, n)) } else { sphere_of(&geometry) };
+        let starts = starting_maps(ctx, settings, &geometry, &sphere)?;
         let given_mask = match ctx.optional_input("mask") {
             None => None,
             Some(input) => Some(on_box(&input.path, &geometry)?.mapv(|v| v.clamp(0.0, 1.0))),
         };
-        let fingerprint = fingerprint(ctx, &set, &usable, &start, given_mask.as_ref());
+        let fingerprint = fingerprint(ctx, &set, &usable, &starts, given_mask.as_ref());
         Ok(Self {
             set,
             images,
@@ -134,7 +135,7 @@ impl Data {
             amplitude_names,
             power,
             geometry,
-            start,
+            starts,
             sphere,
             given_mask,
             fingerprint,
@@ -143,10 +144,9 @@ impl Data {
 
     /// What is known of usable particle `which` before the first iteration.
     pub fn first_particle(&self, which: usize, search: Search) -> ParticleState {
-        let unknown = ParticleState::unknown();
         match (search, self.set.particles[self.usable[which]].pose) {
-            (Search::Local, Some(pose)) => ParticleState { pose, ..unknown },
-            _ => unknown,
+            (Search::Local, Some(pose)) => ParticleState::at(pose),
+            _ => ParticleState::unknown(),
         }
     }
 
@@ -158,6 +158,11 @@ impl Data {
     /// Place of usable particle `which` in lists by half and group of common amplitude.
     pub fn amplitude_index(&self, which: usize) -> usize {
         self.halves[which].index() * self.amplitude_names.len() + self.amplitude_groups[which]
+    }
+
+    /// Id of usable particle `which`.
+    pub fn id(&self, which: usize) -> u64 {
+        self.set.particles[self.usable[which]].id
     }
 
     /// CTF of usable particle `which`.
@@ -237,10 +242,10 @@ fn group_power(power: &[Vec<f64>], usable: &[usize], groups: &[usize], group_cou
     sums.iter().map(ShellSums::means).collect()
 }
 
-fn geometry(set: &ParticleSet, params: &RefineHomogeneous) -> Result<Geometry, StageError> {
+fn geometry(set: &ParticleSet, settings: &Settings) -> Result<Geometry, StageError> {
     let n = set.box_px as usize;
     let edge_a = n as f64 * set.pixel_size_a;
-    let diameter_a = params.diameter.unwrap_or(USUAL_DIAMETER * edge_a);
+    let diameter_a = settings.diameter_a.unwrap_or(USUAL_DIAMETER * edge_a);
     if diameter_a > edge_a {
         return Err(vitreous_model::params::BadParam::new(
             "diameter",
@@ -273,35 +278,43 @@ fn on_box(path: &std::path::Path, geometry: &Geometry) -> Result<Array3<f32>, St
     Ok(regridded(volume.data.view(), [volume.voxel_a; 3], geometry.n, geometry.pixel_size_a, 0.0))
 }
 
-fn starting_map(
+/// The starting maps within the sphere.
+fn starting_maps(
     ctx: &Ctx<'_>,
-    params: &RefineHomogeneous,
+    settings: &Settings,
     geometry: &Geometry,
-) -> Result<Array3<f32>, StageError> {
-    let path = &ctx.input("volume")?.path;
-    let map = on_box(path, geometry)?;
-    if params.initial_lowpass < 2.0 * geometry.pixel_size_a {
+    sphere: &Array3<f32>,
+) -> Result<Vec<Array3<f32>>, StageError> {
+    if settings.initial_lowpass_a < 2.0 * geometry.pixel_size_a {
         return Err(vitreous_model::params::BadParam::new(
             "initial_lowpass",
-            params.initial_lowpass,
+            settings.initial_lowpass_a,
             format!("must not be finer than the Nyquist limit, {:.2} Å", 2.0 * geometry.pixel_size_a),
         )
         .into());
     }
-    if map.iter().all(|&v| v == 0.0) {
-        return Err(StageError::input(
-            format!("{}: the starting map is zero everywhere", path.display()),
-            "",
-        ));
-    }
-    Ok(low_passed(map.view(), geometry.pixel_size_a, params.initial_lowpass, FIRST_EDGE_SHELLS))
+    ctx.input("volume")?;
+    let all = ctx.inputs.get("volume").map_or(&[][..], Vec::as_slice);
+    let start = |input: &Input| {
+        let map = on_box(&input.path, geometry)?;
+        if map.iter().all(|&v| v == 0.0) {
+            return Err(StageError::input(
+                format!("{}: the starting map is zero everywhere", input.path.display()),
+                "",
+            ));
+        }
+        let filtered =
+            low_passed(map.view(), geometry.pixel_size_a, settings.initial_lowpass_a, FIRST_EDGE_SHELLS);
+        Ok(filtered * sphere)
+    };
+    all.iter().map(start).collect()
 }
 
 /// The halves: those of the input if all particles have one, else alternating in the order of a seeded hash of ids, so
 /// that they differ by one particle at most and do not depend on the order of the table.
-fn split(set: &ParticleSet, usable: &[usize], params: &RefineHomogeneous) -> Vec<HalfSet> {
+fn split(set: &ParticleSet, usable: &[usize], settings: &Settings) -> Vec<HalfSet> {
     let given: Option<Vec<HalfSet>> = usable.iter().map(|&index| set.particles[index].half).collect();
-    if let (true, Some(given)) = (params.keep_half_sets, given) {
+    if let (true, Some(given)) = (settings.keep_half_sets, given) {
         let first = given.iter().filter(|&&half| half == HalfSet::One).count();
         if first > 0 && first < given.len() {
             return given;
@@ -310,7 +323,7 @@ fn split(set: &ParticleSet, usable: &[usize], params: &RefineHomogeneous) -> Vec
     let mut order: Vec<usize> = (0..usable.len()).collect();
     let key = |which: usize| {
         let id = set.particles[usable[which]].id;
-        (scrambled(id ^ scrambled(params.seed)), id)
+        (scrambled(id ^ scrambled(settings.seed)), id)
     };
     order.sort_by_key(|&which| key(which));
     let mut halves = vec![HalfSet::One; usable.len()];
@@ -346,7 +359,7 @@ fn fingerprint(
     ctx: &Ctx<'_>,
     set: &ParticleSet,
     usable: &[usize],
-    start: &Array3<f32>,
+    starts: &[Array3<f32>],
     given_mask: Option<&Array3<f32>>,
 ) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -362,7 +375,7 @@ fn fingerprint(
             .map(|p| [p.rotation.w, p.rotation.x, p.rotation.y, p.rotation.z, p.shift_a[0], p.shift_a[1]]);
         pose.map(|numbers| numbers.map(f64::to_bits)).hash(&mut hasher);
     }
-    for volume in [Some(start), given_mask].into_iter().flatten() {
+    for volume in starts.iter().chain(given_mask) {
         volume.iter().for_each(|value| value.to_bits().hash(&mut hasher));
     }
     hasher.finish()

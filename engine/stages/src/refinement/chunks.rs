@@ -13,7 +13,6 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock};
 use vitreous_compute::comm::Comm;
 use vitreous_compute::fourier::HalfImage;
-use vitreous_jobs::refine_homogeneous::RefineHomogeneous;
 use vitreous_model::event::EventKind;
 
 /// Particles per chunk.
@@ -32,17 +31,18 @@ type Images = Arc<Vec<HalfImage>>;
 pub struct Chunks<'a> {
     data: &'a Data,
     mine: Vec<usize>,
+    image_cache_gib: f64,
     /// How many of this rank's chunks, from the first on, are kept in memory once they were read; known when the first is.
     kept: OnceLock<usize>,
     cache: Mutex<HashMap<usize, Images>>,
 }
 
 impl<'a> Chunks<'a> {
-    /// The chunks of this rank.
-    pub fn new(data: &'a Data, comm: &dyn Comm) -> Self {
+    /// The chunks of this rank; images are kept in memory up to so many GiB of all ranks.
+    pub fn new(data: &'a Data, image_cache_gib: f64, comm: &dyn Comm) -> Self {
         let mine: Vec<usize> =
             (comm.rank()..data.usable.len().div_ceil(CHUNK)).step_by(comm.size()).collect();
-        Self { data, mine, kept: OnceLock::new(), cache: Mutex::default() }
+        Self { data, mine, image_cache_gib, kept: OnceLock::new(), cache: Mutex::default() }
     }
 
     /// Number of chunks of all ranks.
@@ -81,8 +81,7 @@ impl<'a> Chunks<'a> {
         mut work: impl FnMut(usize, &[HalfImage]) -> Result<(), StageError> + Send,
     ) -> Result<(), StageError> {
         if self.kept.get().is_none() {
-            let params: RefineHomogeneous = ctx.params()?;
-            let bytes = cache_bytes(params.image_cache, ctx.comm.size(), ctx.memory_mib);
+            let bytes = cache_bytes(self.image_cache_gib, ctx.comm.size(), ctx.memory_mib);
             // the same on all threads, whichever comes first
             let _ = self.kept.set(bytes / chunk_bytes(self.data.geometry.n));
         }

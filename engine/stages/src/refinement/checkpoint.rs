@@ -2,11 +2,11 @@
 //! comes back bit by bit, so a resumed refinement ends where an uninterrupted one does.
 
 use super::schedule::Progress;
-use super::state::{IterationRecord, ParticleState, State};
+use super::state::{ClassState, IterationRecord, ParticleState, State};
 use ndarray::Array3;
 
 /// First bytes of a checkpoint.
-const MAGIC: &[u8; 8] = b"VTRFHOM2";
+const MAGIC: &[u8; 8] = b"VTRREFN3";
 
 /// Name in the job folder.
 pub const FILE: &str = "checkpoint/refinement.bin";
@@ -76,25 +76,39 @@ pub fn encode(state: &State, fingerprint: u64) -> Vec<u8> {
     let mut out = Writer(MAGIC.to_vec());
     out.u64(fingerprint);
     out.u64(state.iteration.into());
+    out.u64(state.classified.into());
     out.u64(u64::from(state.ended) | u64::from(state.search) << 1);
     let Progress { best_resolved, stalled, change_deg } = state.progress;
     for value in [state.resolved, state.well_resolved, state.shift_sigma_a, best_resolved, change_deg] {
         out.f64(value);
     }
     out.u64(stalled.into());
-    let numbers: Vec<f64> = state.particles.iter().flat_map(|particle| particle.to_numbers()).collect();
+    let mut numbers = Vec::new();
+    state.particles.iter().for_each(|particle| particle.write(&mut numbers));
     out.list(&numbers);
     out.u64(state.noise.len() as u64);
     state.noise.iter().for_each(|spectrum| out.list(spectrum));
     out.list(&state.amplitudes);
-    state.maps.iter().chain([&state.mask]).for_each(|volume| out.volume(volume));
-    out.list(&state.fsc);
-    let history: Vec<f64> = state
-        .history
-        .iter()
-        .flat_map(|r| [r.box_px, r.resolution_a, r.band_px, r.change_deg, r.log_likelihood, r.jumped])
-        .collect();
-    out.list(&history);
+    out.u64(state.classes.len() as u64);
+    for class in &state.classes {
+        class.maps.iter().chain([&class.mask]).for_each(|volume| out.volume(volume));
+        out.list(&class.fsc);
+    }
+    out.u64(state.history.len() as u64);
+    for record in &state.history {
+        let IterationRecord {
+            box_px,
+            resolution_a,
+            band_px,
+            change_deg,
+            log_likelihood,
+            jumped,
+            moved,
+            shares,
+        } = record;
+        out.list(&[*box_px, *resolution_a, *band_px, *change_deg, *log_likelihood, *jumped, *moved]);
+        out.list(shares);
+    }
     out.0
 }
 
@@ -105,45 +119,61 @@ pub fn decode(bytes: &[u8], fingerprint: u64) -> Option<State> {
         return None;
     }
     let iteration = u32::try_from(input.u64()?).ok()?;
+    let classified = u32::try_from(input.u64()?).ok()?;
     let flags = input.u64()?;
     let [resolved, well_resolved, shift_sigma_a, best_resolved, change_deg] =
         [input.f64()?, input.f64()?, input.f64()?, input.f64()?, input.f64()?];
     let stalled = u32::try_from(input.u64()?).ok()?;
-    let numbers = input.list()?;
-    let (records, rest) = numbers.as_chunks::<{ ParticleState::NUMBERS }>();
+    let particles = particles(&input.list()?)?;
     let groups = input.count(8)?;
     let noise = (0..groups).map(|_| input.list()).collect::<Option<Vec<_>>>()?;
     let amplitudes = input.list()?;
-    let (first, second, mask) = (input.volume()?, input.volume()?, input.volume()?);
-    let fsc = input.list()?;
-    let history = input.list()?;
+    // a class has the edges of three volumes and the length of a list at least
+    let count = input.count(32)?;
+    let classes = (0..count).map(|_| class(&mut input)).collect::<Option<Vec<_>>>()?;
+    let count = input.count(16)?;
+    let history = (0..count).map(|_| record(&mut input)).collect::<Option<Vec<_>>>()?;
     let state = State {
         iteration,
+        classified,
         ended: flags & 1 != 0,
         search: flags & 2 != 0,
         resolved,
         well_resolved,
         shift_sigma_a,
         progress: Progress { best_resolved, stalled, change_deg },
-        particles: records.iter().map(ParticleState::from_numbers).collect(),
+        particles,
         noise,
         amplitudes,
-        maps: [first, second],
-        mask,
-        fsc,
-        history: history.as_chunks::<6>().0.iter().map(record).collect(),
+        classes,
+        history,
     };
-    (rest.is_empty() && input.0.is_empty()).then_some(state)
+    input.0.is_empty().then_some(state)
 }
 
-fn record(
-    &[box_px, resolution_a, band_px, change_deg, log_likelihood, jumped]: &[f64; 6],
-) -> IterationRecord {
-    IterationRecord { box_px, resolution_a, band_px, change_deg, log_likelihood, jumped }
+fn particles(mut numbers: &[f64]) -> Option<Vec<ParticleState>> {
+    let mut all = Vec::new();
+    while !numbers.is_empty() {
+        all.push(ParticleState::read(&mut numbers)?);
+    }
+    Some(all)
+}
+
+fn class(input: &mut Reader<'_>) -> Option<ClassState> {
+    let (first, second, mask) = (input.volume()?, input.volume()?, input.volume()?);
+    Some(ClassState { maps: [first, second], mask, fsc: input.list()? })
+}
+
+fn record(input: &mut Reader<'_>) -> Option<IterationRecord> {
+    let [box_px, resolution_a, band_px, change_deg, log_likelihood, jumped, moved] =
+        input.list()?.try_into().ok()?;
+    let shares = input.list()?;
+    Some(IterationRecord { box_px, resolution_a, band_px, change_deg, log_likelihood, jumped, moved, shares })
 }
 
 #[cfg(test)]
 mod unit {
+    use super::super::state::Mode;
     use super::*;
     use vitreous_model::pose::{Pose, Rotation};
 
@@ -153,6 +183,7 @@ mod unit {
         };
         State {
             iteration: 3,
+            classified: 2,
             ended: false,
             search: true,
             resolved: 11.0,
@@ -162,22 +193,36 @@ mod unit {
             particles: vec![
                 ParticleState::unknown(),
                 ParticleState {
-                    pose: Pose {
-                        rotation: Rotation::from_rotation_vector([0.1, 0.7, -0.3]),
-                        shift_a: [1.0 / 7.0, -0.1],
-                    },
-                    other: Pose { rotation: Rotation::IDENTITY, shift_a: [0.3, 1.0 / 9.0] },
-                    other_share: 0.23,
+                    modes: vec![
+                        Mode {
+                            class: 1,
+                            pose: Pose {
+                                rotation: Rotation::from_rotation_vector([0.1, 0.7, -0.3]),
+                                shift_a: [1.0 / 7.0, -0.1],
+                            },
+                            share: 0.77,
+                        },
+                        Mode {
+                            class: 0,
+                            pose: Pose { rotation: Rotation::IDENTITY, shift_a: [0.3, 1.0 / 9.0] },
+                            share: 0.23,
+                        },
+                    ],
                     log_likelihood: 12.345,
                     change_deg: 0.2,
                     jumped: true,
+                    moved: true,
                 },
             ],
             noise: vec![vec![1.0, 0.3], vec![2.0, 1e-300]],
             amplitudes: vec![1.1, 0.9],
-            maps: [volume(1.0), volume(0.7)],
-            mask: volume(0.3),
-            fsc: vec![1.0, 0.2],
+            classes: [1.0, 0.5]
+                .map(|scale| ClassState {
+                    maps: [volume(scale), volume(0.7 * scale)],
+                    mask: volume(0.3),
+                    fsc: vec![1.0, 0.2],
+                })
+                .into(),
             history: vec![IterationRecord {
                 box_px: 40.0,
                 resolution_a: 12.1,
@@ -185,6 +230,8 @@ mod unit {
                 change_deg: 3.0,
                 log_likelihood: 5.0,
                 jumped: 0.5,
+                moved: 0.25,
+                shares: vec![0.6, 0.4],
             }],
         }
     }
@@ -195,7 +242,7 @@ mod unit {
         let back = decode(&bytes, 7).unwrap();
         // NaN differs from itself, bytes do not
         assert_eq!(encode(&back, 7), bytes);
-        assert_eq!(back.maps, state().maps);
+        assert_eq!(back.classes, state().classes);
         assert!(decode(&bytes, 8).is_none());
     }
 

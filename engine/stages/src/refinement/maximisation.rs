@@ -1,10 +1,11 @@
 //! From poses to maps: insertion, the half maps, their FSC, the prior it gives and the regularised maps.
 
+use super::Settings;
 use super::chunks::Chunks;
 use super::data::Data;
 use super::expectation::cropped;
 use super::schedule::{Geometry, radius_at};
-use super::state::{ParticleState, State};
+use super::state::{Mode, ParticleState, State};
 use crate::{Ctx, StageError};
 use ndarray::{Array3, Zip};
 use rayon::prelude::*;
@@ -16,9 +17,8 @@ use vitreous_compute::ops::grid::PaddedGrid;
 use vitreous_compute::ops::insert::{FixedGrid, FixedPoint, Insert, InsertError, SliceSums};
 use vitreous_compute::reconstruct::tau2_from_fsc;
 use vitreous_compute::slices::{PosedImage, SliceBuffer};
-use vitreous_jobs::refine_homogeneous::{Masking, RefineHomogeneous};
+use vitreous_jobs::refinement::Masking;
 use vitreous_model::half_set::HalfSet;
-use vitreous_model::pose::Pose;
 
 /// Largest coefficient of an image that the fixed-point sums allow for, in standard deviations of its noise.
 const LARGEST_COEFFICIENT_SD: f64 = 3000.0;
@@ -42,13 +42,14 @@ const MASK_EDGE: f64 = 0.6;
 /// … between these, Å.
 const MASK_EDGE_A: (f64, f64) = (6.0, 16.0);
 
-/// Slices of both halves under accumulation.
+/// Slices of both halves under accumulation, for some classes.
 pub struct Accumulation<'a, D: Insert> {
     device: &'a D,
     data: &'a Data,
     state: &'a State,
     grid: PaddedGrid,
-    sums: [D::Accumulator; 2],
+    classes: Range<usize>,
+    sums: Vec<[D::Accumulator; 2]>,
     buffer: SliceBuffer,
 }
 
@@ -60,28 +61,29 @@ fn device_error(error: InsertError) -> StageError {
 }
 
 impl<'a, D: Insert> Accumulation<'a, D> {
-    /// Empty sums for a working box; noise and amplitudes are those of `state`.
+    /// Empty sums of `classes` for a working box; noise and amplitudes are those of `state`.
     ///
     /// # Errors
     /// The device lacks memory.
     pub fn new(
         device: &'a D,
         data: &'a Data,
-        params: &RefineHomogeneous,
+        settings: &Settings,
         state: &'a State,
         box_px: usize,
+        classes: Range<usize>,
     ) -> Result<Self, StageError> {
         let (noise, amplitudes) = (&state.noise, &state.amplitudes);
         let grid =
-            PaddedGrid::for_sums(box_px, params.padding_of(box_px), PaddedGrid::last_shell_end(box_px));
+            PaddedGrid::for_sums(box_px, settings.padding_of(box_px), PaddedGrid::last_shell_end(box_px));
         let least = noise.iter().flatten().copied().fold(f64::INFINITY, f64::min).max(LEAST_NOISE);
         let images = data.usable.len() as u64;
         let most = amplitudes.iter().copied().fold(1.0, f64::max);
         let scale =
             FixedPoint::new(most * LARGEST_COEFFICIENT_SD / least.sqrt(), most * most / least, images);
         let empty = || device.accumulator(grid, scale).map_err(device_error);
-        let sums = [empty()?, empty()?];
-        Ok(Self { device, data, state, grid, sums, buffer: SliceBuffer::default() })
+        let sums = classes.clone().map(|_| Ok([empty()?, empty()?])).collect::<Result<_, StageError>>()?;
+        Ok(Self { device, data, state, grid, classes, sums, buffer: SliceBuffer::default() })
     }
 
     /// Adds a chunk's images, whole-box transforms, at their poses.
@@ -100,40 +102,44 @@ impl<'a, D: Insert> Accumulation<'a, D> {
             let which: Vec<usize> = range.clone().filter(|&which| data.halves[which] == half).collect();
             let images: Vec<HalfImage> =
                 which.par_iter().map(|&which| cropped(&images[which - range.start], n)).collect();
-            let posed: Vec<PosedImage<'_>> = which
-                .iter()
-                .zip(&images)
-                .flat_map(|(&which, image)| {
-                    let in_pose = move |(pose, share): (Pose, f64)| PosedImage {
-                        image,
-                        ctf: data.ctf(which),
-                        rotation: pose.rotation,
-                        shift_px: pose.shift_a.map(|a| a / pixel_a),
-                        noise: &state.noise[data.noise_index(which)],
-                        amplitude: state.amplitudes[data.amplitude_index(which)],
-                        share,
-                    };
-                    particles[which - range.start].modes().map(in_pose)
-                })
-                .collect();
-            let batch = self.buffer.fill(&self.grid, PaddedGrid::last_shell_end(n), pixel_a, &posed);
-            self.device.insert(&mut self.sums[half.index()], &batch).map_err(device_error)?;
+            for (place, class) in self.classes.clone().enumerate() {
+                let posed: Vec<PosedImage<'_>> = which
+                    .iter()
+                    .zip(&images)
+                    .flat_map(|(&which, image)| {
+                        let in_mode = move |mode: &Mode| PosedImage {
+                            image,
+                            ctf: data.ctf(which),
+                            rotation: mode.pose.rotation,
+                            shift_px: mode.pose.shift_a.map(|a| a / pixel_a),
+                            noise: &state.noise[data.noise_index(which)],
+                            amplitude: state.amplitudes[data.amplitude_index(which)],
+                            share: mode.share,
+                        };
+                        let modes = &particles[which - range.start].modes;
+                        modes.iter().filter(move |mode| mode.class == class && mode.share > 0.0).map(in_mode)
+                    })
+                    .collect();
+                let batch = self.buffer.fill(&self.grid, PaddedGrid::last_shell_end(n), pixel_a, &posed);
+                self.device.insert(&mut self.sums[place][half.index()], &batch).map_err(device_error)?;
+            }
         }
         Ok(())
     }
 
-    /// Sums of all ranks, on all ranks.
+    /// Sums of all ranks, on all ranks, by class.
     ///
     /// # Errors
     /// The device failed.
-    pub fn collect(self, ctx: &Ctx<'_>) -> Result<[FixedGrid; 2], StageError> {
-        let [first, second] = self.sums;
-        let mut grids = [
-            self.device.collect(first).map_err(device_error)?,
-            self.device.collect(second).map_err(device_error)?,
-        ];
-        grids.iter_mut().for_each(|grid| ctx.comm.sum_in_place_i64(grid.data_mut()));
-        Ok(grids)
+    pub fn collect(self, ctx: &Ctx<'_>) -> Result<Vec<[FixedGrid; 2]>, StageError> {
+        let Self { device, sums, .. } = self;
+        let collected = |[first, second]: [D::Accumulator; 2]| {
+            let mut grids =
+                [device.collect(first).map_err(device_error)?, device.collect(second).map_err(device_error)?];
+            grids.iter_mut().for_each(|grid| ctx.comm.sum_in_place_i64(grid.data_mut()));
+            Ok(grids)
+        };
+        sums.into_iter().map(collected).collect()
     }
 }
 
@@ -158,17 +164,17 @@ impl HalfMaps {
     pub fn new(
         ctx: &Ctx<'_>,
         data: &Data,
-        params: &RefineHomogeneous,
+        settings: &Settings,
         grids: [FixedGrid; 2],
         resolved: f64,
     ) -> Self {
-        let join_radius = data.geometry.edge_a() / params.join_halves_below;
+        let join_radius = data.geometry.edge_a() / settings.join_halves_below_a;
         let [mut first, mut second] = grids.map(|grid| grid.to_sums());
         join(&mut first, &mut second, join_radius);
-        let sums = [first, second].map(|sums| sums.symmetrised(params.symmetry));
+        let sums = [first, second].map(|sums| sums.symmetrised(settings.symmetry));
         let plain = [0, 1].map(|half: usize| sums[half].map(None, f64::INFINITY));
-        let mask = mask_of(ctx, data, params, &plain, resolved);
-        let fsc = corrected_fsc(plain[0].view(), plain[1].view(), mask.view(), params.seed);
+        let mask = mask_of(ctx, data, settings, &plain, resolved);
+        let fsc = corrected_fsc(plain[0].view(), plain[1].view(), mask.view(), settings.seed);
         let tau2 =
             [0, 1].map(|half: usize| tau2_from_fsc(&fsc.corrected, &sums[half].shell_weight(), TAU2_FACTOR));
         Self { sums, plain, mask, fsc, tau2, joined: join_radius.floor() as usize + 1 }
@@ -220,7 +226,7 @@ fn join(first: &mut SliceSums, second: &mut SliceSums, radius: f64) {
 fn mask_of(
     ctx: &Ctx<'_>,
     data: &Data,
-    params: &RefineHomogeneous,
+    settings: &Settings,
     plain: &[Array3<f32>; 2],
     resolved: f64,
 ) -> Array3<f32> {
@@ -232,11 +238,11 @@ fn mask_of(
     if let Some(mask) = &data.given_mask {
         return resampled(mask);
     }
-    if params.masking == Masking::None {
+    if settings.masking == Masking::None {
         return Array3::ones(plain[0].dim());
     }
     let sphere = resampled(&data.sphere);
-    if params.masking == Masking::Sphere {
+    if settings.masking == Masking::Sphere {
         return sphere;
     }
     let map = (&plain[0] + &plain[1]) * 0.5 * &sphere;
@@ -340,6 +346,6 @@ pub fn amplitudes_from(data: &Data, fits: &[[f64; 2]]) -> Vec<f64> {
 
 /// Root-mean-square shift along an axis, Å, for the prior of the next iteration; at least a pixel of the images.
 pub fn shift_sigma_a(state: &State, geometry: &Geometry) -> f64 {
-    let sum: f64 = state.particles.iter().map(|p| p.pose.shift_a.iter().map(|a| a * a).sum::<f64>()).sum();
+    let sum: f64 = state.particles.iter().map(|p| p.pose().shift_a.iter().map(|a| a * a).sum::<f64>()).sum();
     (sum / (2.0 * state.particles.len().max(1) as f64)).sqrt().max(geometry.pixel_size_a)
 }

@@ -1,0 +1,76 @@
+//! Refinement of poses and maps by gold standard, in one class or several: the engine of `refine-homogeneous` and
+//! `refine-heterogeneous`. It knows no job's parameters, only [`Settings`], and writes nothing but its checkpoint.
+//!
+//! Each half of the data has a reference per class. A particle is compared with those of its own half only; the halves share
+//! masks, the resolution by their FSC and the maps below the joining resolution.
+
+pub mod checkpoint;
+pub mod chunks;
+pub mod classes;
+pub mod course;
+pub mod data;
+pub mod expectation;
+pub mod maximisation;
+pub mod results;
+pub mod schedule;
+#[cfg(test)]
+pub mod simulated;
+pub mod state;
+
+use vitreous_compute::ops::align::Align;
+use vitreous_compute::ops::insert::Insert;
+use vitreous_compute::ops::pose_search::PoseSearch;
+use vitreous_jobs::refinement::{self, Masking, Search};
+use vitreous_model::symmetry::PointGroup;
+
+/// What a device must be able to do.
+pub trait Engine: PoseSearch + Align + Insert {}
+impl<D: PoseSearch + Align + Insert> Engine for D {}
+
+/// What a job asks of the refinement.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Point group of every class.
+    pub symmetry: PointGroup,
+    /// Number of classes.
+    pub classes: usize,
+    /// Low-pass filter of the starting maps, Å.
+    pub initial_lowpass_a: f64,
+    /// Nothing finer is compared, Å; 0 for no such limit.
+    pub finest_a: f64,
+    /// Diameter of the particle, Å; 0.8 of the box where it is not given.
+    pub diameter_a: Option<f64>,
+    /// Most iterations.
+    pub max_iterations: u32,
+    /// Where poses are looked for.
+    pub search: Search,
+    /// Step of the search over directions, degrees.
+    pub angular_step_deg: f64,
+    /// Range of the search over shifts in the first iterations, Å.
+    pub shift_range_a: f64,
+    /// What maps are masked with when no mask is given.
+    pub masking: Masking,
+    /// Whether amplitudes of groups are estimated.
+    pub amplitudes: bool,
+    /// Most poses with which a particle enters the map of a single class.
+    pub modes: usize,
+    /// Padding of the grids in Fourier space, where it is given.
+    pub padding: Option<f64>,
+    /// Frequencies below this, Å, are averaged between the halves.
+    pub join_halves_below_a: f64,
+    /// Use the half-sets of the input particles, if they have them.
+    pub keep_half_sets: bool,
+    /// Seed of the split into halves and classes and of the direction grids.
+    pub seed: u64,
+    /// Images are kept in memory up to this size, GiB.
+    pub image_cache_gib: f64,
+    /// The largest fraction of particles that may be unreadable.
+    pub max_bad_fraction: f64,
+}
+
+impl Settings {
+    /// Padding of the grids of a working box of `box_px` pixels.
+    pub fn padding_of(&self, box_px: usize) -> f64 {
+        refinement::padding(self.padding, box_px)
+    }
+}
