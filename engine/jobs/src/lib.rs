@@ -14,6 +14,7 @@ pub mod diagnose_orientations;
 pub mod downsample_particles;
 pub mod estimate;
 pub mod estimate_ctf;
+pub mod estimate_local_resolution;
 pub mod export_relion;
 pub mod extract_particles;
 pub mod flip_hand;
@@ -70,6 +71,7 @@ pub static CATALOG: &[&dyn JobType] = &[
     &reconstruct::JOB,
     &make_mask::JOB,
     &sharpen::JOB,
+    &estimate_local_resolution::JOB,
     &diagnose_orientations::JOB,
     &flip_hand::JOB,
     &export_relion::JOB,

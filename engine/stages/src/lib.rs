@@ -15,10 +15,12 @@ mod diagnose_orientations;
 mod distribution;
 mod downsample_particles;
 mod estimate_ctf;
+mod estimate_local_resolution;
 mod export_relion;
 pub mod exposure_files;
 pub mod extract_particles;
 mod flip_hand;
+mod half_maps;
 mod image_stacks;
 pub mod import_micrographs;
 pub mod import_movies;
@@ -81,6 +83,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &reconstruct::Reconstruct,
     &make_mask::MakeMask,
     &sharpen::Sharpen,
+    &estimate_local_resolution::EstimateLocalResolution,
     &diagnose_orientations::DiagnoseOrientations,
     &flip_hand::FlipHand,
     &export_relion::ExportRelion,
