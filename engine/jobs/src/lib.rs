@@ -17,6 +17,7 @@ pub mod estimate_ctf;
 pub mod estimate_local_resolution;
 pub mod export_relion;
 pub mod extract_particles;
+pub mod filter_locally;
 pub mod flip_hand;
 pub mod import_micrographs;
 pub mod import_movies;
@@ -72,6 +73,7 @@ pub static CATALOG: &[&dyn JobType] = &[
     &make_mask::JOB,
     &sharpen::JOB,
     &estimate_local_resolution::JOB,
+    &filter_locally::JOB,
     &diagnose_orientations::JOB,
     &flip_hand::JOB,
     &export_relion::JOB,

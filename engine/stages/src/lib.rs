@@ -19,6 +19,7 @@ mod estimate_local_resolution;
 mod export_relion;
 pub mod exposure_files;
 pub mod extract_particles;
+mod filter_locally;
 mod flip_hand;
 mod half_maps;
 mod image_stacks;
@@ -84,6 +85,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &make_mask::MakeMask,
     &sharpen::Sharpen,
     &estimate_local_resolution::EstimateLocalResolution,
+    &filter_locally::FilterLocally,
     &diagnose_orientations::DiagnoseOrientations,
     &flip_hand::FlipHand,
     &export_relion::ExportRelion,
