@@ -15,6 +15,7 @@ pub mod downsample_particles;
 pub mod estimate;
 pub mod estimate_ctf;
 pub mod estimate_local_resolution;
+pub mod expand_symmetry;
 pub mod export_relion;
 pub mod extract_particles;
 pub mod filter_locally;
@@ -67,6 +68,7 @@ pub static CATALOG: &[&dyn JobType] = &[
     &intersect_particles::JOB,
     &downsample_particles::JOB,
     &restack_particles::JOB,
+    &expand_symmetry::JOB,
     &ab_initio::JOB,
     &refine_homogeneous::JOB,
     &reconstruct::JOB,

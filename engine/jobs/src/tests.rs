@@ -157,6 +157,7 @@ fn impossible_parameters_are_refused() {
         ("estimate-local-resolution", "window", json!({"window": 0.5})),
         ("filter-locally", "scale", json!({"scale": 0.0})),
         ("filter-locally", "smoothing", json!({"smoothing": -1.0})),
+        ("expand-symmetry", "symmetry", json!({})),
         ("simulate", "box_size", json!({"model": "a", "box_size": 97})),
     ] {
         assert_eq!(crate::find(name).unwrap().check(&params).unwrap_err().key, key, "{name}");

@@ -16,6 +16,7 @@ mod distribution;
 mod downsample_particles;
 mod estimate_ctf;
 mod estimate_local_resolution;
+mod expand_symmetry;
 mod export_relion;
 pub mod exposure_files;
 pub mod extract_particles;
@@ -79,6 +80,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &intersect_particles::IntersectParticles,
     &downsample_particles::DownsampleParticles,
     &restack_particles::RestackParticles,
+    &expand_symmetry::ExpandSymmetry,
     &ab_initio::AbInitio,
     &refine_homogeneous::RefineHomogeneous,
     &reconstruct::Reconstruct,
