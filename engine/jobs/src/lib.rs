@@ -4,6 +4,7 @@
 //! To add a job type: one file here, one folder there, and one line in each list ([`CATALOG`] here, `STAGES` there).
 
 pub mod ab_initio;
+pub mod align_maps;
 pub mod check_gain;
 pub mod classify_2d;
 pub mod combine_particles;
@@ -78,6 +79,7 @@ pub static CATALOG: &[&dyn JobType] = &[
     &filter_locally::JOB,
     &diagnose_orientations::JOB,
     &flip_hand::JOB,
+    &align_maps::JOB,
     &export_relion::JOB,
     &simulate::JOB,
 ];

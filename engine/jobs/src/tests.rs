@@ -158,6 +158,7 @@ fn impossible_parameters_are_refused() {
         ("filter-locally", "scale", json!({"scale": 0.0})),
         ("filter-locally", "smoothing", json!({"smoothing": -1.0})),
         ("expand-symmetry", "symmetry", json!({})),
+        ("align-maps", "low_pass", json!({"low_pass": -1.0})),
         ("simulate", "box_size", json!({"model": "a", "box_size": 97})),
     ] {
         assert_eq!(crate::find(name).unwrap().check(&params).unwrap_err().key, key, "{name}");

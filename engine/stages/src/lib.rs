@@ -4,6 +4,7 @@
 //! through it.
 
 pub mod ab_initio;
+mod align_maps;
 mod check_gain;
 mod class_figures;
 mod classify_2d;
@@ -90,6 +91,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &filter_locally::FilterLocally,
     &diagnose_orientations::DiagnoseOrientations,
     &flip_hand::FlipHand,
+    &align_maps::AlignMaps,
     &export_relion::ExportRelion,
     &simulate::Simulate,
 ];
