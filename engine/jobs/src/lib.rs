@@ -37,6 +37,7 @@ pub mod pick_templates;
 pub mod reconstruct;
 pub mod refine_homogeneous;
 pub mod remove_duplicates;
+pub mod resample_volume;
 pub mod restack_particles;
 pub mod select_2d;
 pub mod sharpen;
@@ -80,6 +81,7 @@ pub static CATALOG: &[&dyn JobType] = &[
     &diagnose_orientations::JOB,
     &flip_hand::JOB,
     &align_maps::JOB,
+    &resample_volume::JOB,
     &export_relion::JOB,
     &simulate::JOB,
 ];

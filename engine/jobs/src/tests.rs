@@ -159,6 +159,8 @@ fn impossible_parameters_are_refused() {
         ("filter-locally", "smoothing", json!({"smoothing": -1.0})),
         ("expand-symmetry", "symmetry", json!({})),
         ("align-maps", "low_pass", json!({"low_pass": -1.0})),
+        ("resample-volume", "box_size", json!({"box_size": 4})),
+        ("resample-volume", "scan", json!({"scan": 30.0})),
         ("simulate", "box_size", json!({"model": "a", "box_size": 97})),
     ] {
         assert_eq!(crate::find(name).unwrap().check(&params).unwrap_err().key, key, "{name}");

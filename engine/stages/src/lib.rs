@@ -45,6 +45,7 @@ mod ranks;
 pub mod reconstruct;
 mod refine_homogeneous;
 mod remove_duplicates;
+mod resample_volume;
 mod restack_particles;
 mod select_2d;
 pub mod sharpen;
@@ -92,6 +93,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &diagnose_orientations::DiagnoseOrientations,
     &flip_hand::FlipHand,
     &align_maps::AlignMaps,
+    &resample_volume::ResampleVolume,
     &export_relion::ExportRelion,
     &simulate::Simulate,
 ];
