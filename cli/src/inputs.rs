@@ -53,7 +53,7 @@ fn expected(project: &Project, from: &InputRef, depth: u32) -> Option<InputSumma
 }
 
 fn add(summary: &mut InputSummary, items: &mut Option<u64>, output: &Output) {
-    if !matches!(output.kind, Kind::Volume | Kind::Mask | Kind::Files) {
+    if !matches!(output.kind, Kind::Volume | Kind::Mask | Kind::LocalResolution | Kind::Files) {
         *items = Some(items.unwrap_or(0) + output.count);
     }
     summary.pixel_size_a = summary.pixel_size_a.or(output.pixel_size_a);

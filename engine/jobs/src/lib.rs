@@ -4,6 +4,7 @@
 //! To add a job type: one file here, one folder there, and one line in each list ([`CATALOG`] here, `STAGES` there).
 
 pub mod ab_initio;
+pub mod align_maps;
 pub mod check_gain;
 pub mod classify_2d;
 pub mod combine_particles;
@@ -14,8 +15,11 @@ pub mod diagnose_orientations;
 pub mod downsample_particles;
 pub mod estimate;
 pub mod estimate_ctf;
+pub mod estimate_local_resolution;
+pub mod expand_symmetry;
 pub mod export_relion;
 pub mod extract_particles;
+pub mod filter_locally;
 pub mod flip_hand;
 pub mod import_micrographs;
 pub mod import_movies;
@@ -35,6 +39,7 @@ pub mod refine_heterogeneous;
 pub mod refine_homogeneous;
 pub mod refinement;
 pub mod remove_duplicates;
+pub mod resample_volume;
 pub mod restack_particles;
 pub mod select_2d;
 pub mod sharpen;
@@ -67,14 +72,19 @@ pub static CATALOG: &[&dyn JobType] = &[
     &intersect_particles::JOB,
     &downsample_particles::JOB,
     &restack_particles::JOB,
+    &expand_symmetry::JOB,
     &ab_initio::JOB,
     &refine_homogeneous::JOB,
     &refine_heterogeneous::JOB,
     &reconstruct::JOB,
     &make_mask::JOB,
     &sharpen::JOB,
+    &estimate_local_resolution::JOB,
+    &filter_locally::JOB,
     &diagnose_orientations::JOB,
     &flip_hand::JOB,
+    &align_maps::JOB,
+    &resample_volume::JOB,
     &export_relion::JOB,
     &simulate::JOB,
 ];

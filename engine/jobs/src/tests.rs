@@ -153,6 +153,14 @@ fn impossible_parameters_are_refused() {
         ("downsample-particles", "pixel_size", json!({"output_box": 64, "pixel_size": 3.0})),
         ("restack-particles", "images_per_stack", json!({"images_per_stack": 0})),
         ("refine-homogeneous", "symmetry", json!({"symmetry": "Q4"})),
+        ("estimate-local-resolution", "threshold", json!({"threshold": 1.0})),
+        ("estimate-local-resolution", "window", json!({"window": 0.5})),
+        ("filter-locally", "scale", json!({"scale": 0.0})),
+        ("filter-locally", "smoothing", json!({"smoothing": -1.0})),
+        ("expand-symmetry", "symmetry", json!({})),
+        ("align-maps", "low_pass", json!({"low_pass": -1.0})),
+        ("resample-volume", "box_size", json!({"box_size": 4})),
+        ("resample-volume", "scan", json!({"scan": 30.0})),
         ("simulate", "box_size", json!({"model": "a", "box_size": 97})),
     ] {
         assert_eq!(crate::find(name).unwrap().check(&params).unwrap_err().key, key, "{name}");

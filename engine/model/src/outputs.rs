@@ -18,6 +18,8 @@ pub enum Kind {
     Volume,
     /// A mask volume, 0 to 1.
     Mask,
+    /// Resolution of a map at each of its voxels, Å; 0 where there is none.
+    LocalResolution,
     /// Table of class averages with their stack.
     ClassAverages,
     /// Files for another program or for people; no job of ours reads them.
@@ -34,6 +36,7 @@ impl Kind {
             Self::Particles => "particles",
             Self::Volume => "volume",
             Self::Mask => "mask",
+            Self::LocalResolution => "local-resolution",
             Self::ClassAverages => "class-averages",
             Self::Files => "files",
         }

@@ -4,21 +4,27 @@
 //! through it.
 
 pub mod ab_initio;
+mod align_maps;
 mod check_gain;
 mod class_figures;
 mod classify_2d;
 mod combine_particles;
 mod correct_motion;
 pub mod ctx;
+mod cubic_map;
 mod curate_exposures;
 mod diagnose_orientations;
 mod distribution;
 mod downsample_particles;
 mod estimate_ctf;
+mod estimate_local_resolution;
+mod expand_symmetry;
 mod export_relion;
 pub mod exposure_files;
 pub mod extract_particles;
+mod filter_locally;
 mod flip_hand;
+mod half_maps;
 mod image_stacks;
 pub mod import_micrographs;
 pub mod import_movies;
@@ -42,6 +48,7 @@ mod refine_heterogeneous;
 mod refine_homogeneous;
 mod refinement;
 mod remove_duplicates;
+mod resample_volume;
 mod restack_particles;
 mod select_2d;
 pub mod sharpen;
@@ -78,14 +85,19 @@ pub static STAGES: &[&dyn Stage] = &[
     &intersect_particles::IntersectParticles,
     &downsample_particles::DownsampleParticles,
     &restack_particles::RestackParticles,
+    &expand_symmetry::ExpandSymmetry,
     &ab_initio::AbInitio,
     &refine_homogeneous::RefineHomogeneous,
     &refine_heterogeneous::RefineHeterogeneous,
     &reconstruct::Reconstruct,
     &make_mask::MakeMask,
     &sharpen::Sharpen,
+    &estimate_local_resolution::EstimateLocalResolution,
+    &filter_locally::FilterLocally,
     &diagnose_orientations::DiagnoseOrientations,
     &flip_hand::FlipHand,
+    &align_maps::AlignMaps,
+    &resample_volume::ResampleVolume,
     &export_relion::ExportRelion,
     &simulate::Simulate,
 ];

@@ -1,13 +1,13 @@
 //! Reads poses and halves; rank 0 does all of it.
 
 use super::report::{self, Cones};
-use crate::{Ctx, StageError};
+use crate::{Ctx, StageError, cubic_map};
 use ndarray::Array3;
 use std::path::Path;
 use vitreous_compute::fourier::HalfVolume;
 use vitreous_compute::fsc::fsc;
 use vitreous_compute::orientations::{Sampling, cells, conical_fsc};
-use vitreous_formats::{mrc, table};
+use vitreous_formats::table;
 use vitreous_jobs::diagnose_orientations::DiagnoseOrientations;
 use vitreous_model::event::EventKind;
 use vitreous_model::params::Validate;
@@ -76,15 +76,8 @@ fn cones(ctx: &Ctx<'_>, params: &DiagnoseOrientations) -> Result<Option<Cones>, 
 
 /// A cubic map and its voxel size, Å.
 fn cube(path: &Path) -> Result<(Array3<f32>, f64), StageError> {
-    let volume = mrc::read_volume(path)?;
-    let (nz, ny, nx) = volume.data.dim();
-    if nz == ny && ny == nx {
-        return Ok((volume.data, volume.voxel_a));
-    }
-    Err(StageError::input(
-        format!("{}: found {nx} × {ny} × {nz} voxels, expected a cube", path.display()),
-        "bring the map into a cubic box with import-volume",
-    ))
+    let volume = cubic_map::read(path)?;
+    Ok((volume.data, volume.voxel_a))
 }
 
 /// A map on the box of another.

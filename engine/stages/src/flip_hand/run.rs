@@ -1,6 +1,6 @@
 //! The sequence: every map mirrored, every pose turned into that of the mirror image. Rank 0 does all of it.
 
-use crate::{Ctx, Input, StageError, map_figures};
+use crate::{Ctx, Input, StageError, cubic_map, map_figures};
 use std::path::Path;
 use vitreous_compute::map_alignment::rigid::mirrored;
 use vitreous_formats::mrc::{self, Volume};
@@ -44,14 +44,7 @@ pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
 }
 
 fn flip(ctx: &Ctx<'_>, path: &Path, file: &str) -> Result<Volume, StageError> {
-    let mut volume = mrc::read_volume(path)?;
-    let (nz, ny, nx) = volume.data.dim();
-    if nz != ny || ny != nx {
-        return Err(StageError::input(
-            format!("{}: found {nx} × {ny} × {nz} voxels, expected a cube", path.display()),
-            "bring the map into a cubic box with import-volume",
-        ));
-    }
+    let mut volume = cubic_map::read(path)?;
     volume.data = mirrored(volume.data.view());
     ctx.create_at_path(file, |path| mrc::write_volume(path, &volume.data, volume.voxel_a))?;
     Ok(volume)

@@ -1,7 +1,7 @@
 //! The sequence: read the map, mask it, write the mask. Rank 0 does all of it; it takes seconds.
 
 use super::report;
-use crate::{Ctx, StageError};
+use crate::{Ctx, StageError, cubic_map};
 use ndarray::Array3;
 use vitreous_compute::mask::{AutoMask, Level, Masked, USUAL_LEVEL, auto_mask};
 use vitreous_formats::mrc;
@@ -23,19 +23,16 @@ pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
         return Ok(Report::new("Mask"));
     }
     let input = ctx.input("volume")?;
-    let volume = mrc::read_volume(&input.path)?;
-    let (nz, ny, nx) = volume.data.dim();
-    if nz != ny || ny != nx {
-        return Err(StageError::input(
-            format!("{}: found {nx} × {ny} × {nz} voxels, expected a cube", input.path.display()),
-            "bring the map into a cubic box with import-volume",
-        ));
-    }
+    let volume = cubic_map::read(&input.path)?;
     let voxel_a = input.output.pixel_size_a.unwrap_or(volume.voxel_a);
     ctx.say(EventKind::Phase { name: "mask".into(), total: 0 });
-    let mut masked = auto_mask(volume.data.view(), &settings(&params, nx, voxel_a)).map_err(|error| {
-        StageError::input(format!("{}: {error}", input.path.display()), "give another --level or --low-pass")
-    })?;
+    let mut masked = auto_mask(volume.data.view(), &settings(&params, volume.data.dim().0, voxel_a))
+        .map_err(|error| {
+            StageError::input(
+                format!("{}: {error}", input.path.display()),
+                "give another --level or --low-pass",
+            )
+        })?;
     if params.invert {
         masked.mask.mapv_inplace(|value| 1.0 - value);
     }

@@ -6,6 +6,8 @@ mod accumulate;
 mod report;
 mod run;
 
+pub(crate) use accumulate::half_of;
+
 use crate::{Ctx, Stage, StageError};
 use vitreous_model::report::Report;
 

@@ -73,7 +73,7 @@ pub fn write_volume(
     }
     let mut volume = sized(data, Output::new(slot, Kind::Volume, &map, 1));
     for (role, file) in [("half1", half1), ("half2", half2), ("mask", mask)] {
-        volume.parts.insert(role.into(), file.into());
+        volume.parts.insert(role.into(), file);
     }
     Ok(volume)
 }

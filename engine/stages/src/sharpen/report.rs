@@ -1,6 +1,7 @@
 //! Numbers and figures of a sharpening.
 
-use super::run::{Halves, Sharpened};
+use super::run::Sharpened;
+use crate::half_maps::Halves;
 use crate::map_figures;
 use ndarray::{Array3, Axis as Dimension};
 use serde_json::json;

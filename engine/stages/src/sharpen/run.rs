@@ -1,12 +1,11 @@
 //! The sequence: read the halves, mask, compare, fit the fall-off, sharpen, write.
 
 use super::report;
+use crate::half_maps::Halves;
 use crate::{Ctx, StageError};
 use ndarray::Array3;
-use std::path::Path;
 use vitreous_compute::fourier::HalfVolume;
-use vitreous_compute::fsc::{CorrectedFsc, corrected_fsc, fsc_of_maps};
-use vitreous_compute::mask::{AutoMask, Level, USUAL_LEAST_PART, USUAL_LEVEL, auto_mask};
+use vitreous_compute::fsc::{CorrectedFsc, corrected_fsc};
 use vitreous_compute::sharpen::{Guinier, Sharpening, guinier_fit, sharpened};
 use vitreous_formats::mrc;
 use vitreous_jobs::sharpen::Sharpen;
@@ -14,17 +13,6 @@ use vitreous_model::conventions::resolution_at;
 use vitreous_model::event::EventKind;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::report::Report;
-
-/// The map is low-passed to this for the mask, or to 1.5 times its resolution if that is coarser.
-const MASK_LOW_PASS_A: f64 = 12.0;
-
-/// Two half maps of one box.
-pub struct Halves {
-    /// The maps.
-    pub maps: [Array3<f32>; 2],
-    /// Voxel edge, Å.
-    pub pixel_a: f64,
-}
 
 /// What came out.
 pub struct Sharpened {
@@ -53,7 +41,7 @@ pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     if !ctx.is_root() {
         return Ok(Report::new("Sharpening"));
     }
-    let halves = read_halves(ctx)?;
+    let halves = Halves::read(ctx.input("volume")?)?;
     ctx.say(EventKind::Phase { name: "sharpen".into(), total: 0 });
     let mask = mask_of(ctx, &params, &halves)?;
     let result = sharpen(&params, &halves, mask);
@@ -67,7 +55,7 @@ fn sharpen(params: &Sharpen, halves: &Halves, mask: Array3<f32>) -> Sharpened {
     let (n, pixel_a) = (one.dim().0, halves.pixel_a);
     let fsc = corrected_fsc(one.view(), two.view(), mask.view(), params.seed);
     let resolution = resolution_at(&fsc.corrected, 0.143, n, pixel_a);
-    let mean = (one + two) * 0.5;
+    let mean = halves.mean();
     let masked = HalfVolume::of_box((&mean * &mask).view());
     let fit = guinier_fit(&masked, &fsc.corrected, pixel_a, params.guinier_from, resolution.0);
     let mut notes = Vec::new();
@@ -89,67 +77,12 @@ fn sharpen(params: &Sharpen, halves: &Halves, mask: Array3<f32>) -> Sharpened {
     Sharpened { map, mask, fsc, resolution, guinier: fit.ok(), b_factor_a2, notes }
 }
 
-fn read_halves(ctx: &Ctx<'_>) -> Result<Halves, StageError> {
-    let input = ctx.input("volume")?;
-    let part = |role: &str| {
-        input.parts.get(role).ok_or_else(|| {
-            StageError::input(
-                format!("the map of {} has no part `{role}`: there are no half maps to compare", input.job),
-                "give a map made by refine-homogeneous or reconstruct",
-            )
-        })
-    };
-    let (first, second) = (part("half1")?, part("half2")?);
-    let (one, two) = (mrc::read_volume(first)?, mrc::read_volume(second)?);
-    let shape = one.data.dim();
-    if shape.0 != shape.1 || shape.1 != shape.2 {
-        return Err(misfit(first, shape, "a cube"));
-    }
-    if two.data.dim() != shape {
-        return Err(misfit(
-            second,
-            two.data.dim(),
-            &format!("{0} × {0} × {0} as {1}", shape.0, first.display()),
-        ));
-    }
-    let pixel_a = input.output.pixel_size_a.unwrap_or(one.voxel_a);
-    Ok(Halves { maps: [one.data, two.data], pixel_a })
-}
-
-fn misfit(path: &Path, (z, y, x): (usize, usize, usize), expected: &str) -> StageError {
-    StageError::input(
-        format!("{}: found {x} × {y} × {z} voxels, expected {expected}", path.display()),
-        "both halves and the mask must have the same cubic box",
-    )
-}
-
 /// The mask given, or one made from the mean of the halves.
 fn mask_of(ctx: &Ctx<'_>, params: &Sharpen, halves: &Halves) -> Result<Array3<f32>, StageError> {
-    let [one, two] = &halves.maps;
-    if let Some(input) = ctx.optional_input("mask") {
-        let mask = mrc::read_volume(&input.path)?.data;
-        let fits = mask.dim() == one.dim();
-        let n = one.dim().0;
-        return if fits {
-            Ok(mask)
-        } else {
-            Err(misfit(&input.path, mask.dim(), &format!("{n} × {n} × {n}")))
-        };
+    match ctx.optional_input("mask") {
+        Some(input) => halves.mask(&input.path),
+        None => halves.automatic_mask(params.mask_level, params.mask_extend, params.mask_edge),
     }
-    let (n, pixel_a) = (one.dim().0, halves.pixel_a);
-    let (rough_a, _) = resolution_at(&fsc_of_maps(one.view(), two.view(), None), 0.143, n, pixel_a);
-    let low_pass_a = MASK_LOW_PASS_A.max(1.5 * rough_a);
-    let how = AutoMask {
-        low_pass_radius: n as f64 * pixel_a / low_pass_a,
-        level: Level::OfHigh(params.mask_level.unwrap_or(USUAL_LEVEL)),
-        least_part: USUAL_LEAST_PART,
-        extend_px: params.mask_extend / pixel_a,
-        edge_px: params.mask_edge / pixel_a,
-    };
-    let mean = (one + two) * 0.5;
-    auto_mask(mean.view(), &how)
-        .map(|masked| masked.mask)
-        .map_err(|error| StageError::input(error.to_string(), "give a mask, or another mask_level"))
 }
 
 fn write(ctx: &Ctx<'_>, result: &Sharpened, halves: &Halves) -> Result<(), StageError> {
