@@ -1,13 +1,20 @@
-//! CryoSPARC's datasets (`.cs`) in the encoding of numpy: an array of records in an `.npy` file.
+//! CryoSPARC's datasets (`.cs`, read in both encodings and written in that of numpy) and exported groups (`.csg`).
 //!
-//! Layout: numpy's NEP 1 (magic, version, length of the header, a Python literal with `descr`, `fortran_order`,
-//! `shape`, then the records without padding). Strings have a fixed length. The other encoding, which begins with
-//! `\x95CSDAT`, is recognised and refused with what to do. What the fields mean stands in `convert.rs`.
+//! numpy: an array of records in an `.npy` file: NEP 1 (magic, version, length of the header, a Python literal with
+//! `descr`, `fortran_order`, `shape`, then the records without padding); strings have a fixed length. CSDAT, which begins
+//! with `\x95CSDAT`: columns, perhaps packed by LZ4, and a heap of strings (`csdat.rs`). A set may be spread over several
+//! files, the passthrough files: their records are joined by `uid` ([`Dataset::join`]). What the fields mean stands in
+//! `convert/`.
 
-mod convert;
+pub mod convert;
+mod csdat;
 mod dataset;
 mod error;
+mod field;
+mod group;
 mod literal;
+mod numpy;
+mod writer;
 
 #[cfg(test)]
 mod tests;
@@ -15,3 +22,5 @@ mod tests;
 pub use convert::{CsPick, read_picks};
 pub use dataset::Dataset;
 pub use error::CsError;
+pub use group::{CsPath, GroupOut, PARTICLE, group_files, group_files_of, read_joined, write_group};
+pub use writer::{FieldOut, Values, write_dataset};

@@ -4,6 +4,7 @@
 #![allow(dead_code, clippy::disallowed_methods)] // each target uses a part; temporary files
 
 use std::path::Path;
+use vitreous_formats::cryosparc::convert::{ImportOptions, particles_of};
 use vitreous_formats::cryosparc::{self, Dataset};
 use vitreous_formats::defects::read_defects;
 use vitreous_formats::gain::{read_eer_gain, read_gain};
@@ -173,6 +174,17 @@ pub fn cryosparc(bytes: &[u8]) {
     if let Ok(dataset) = Dataset::parse(Path::new("fuzz.cs"), bytes.to_vec()) {
         let _ = dataset.texts("location/micrograph_path", "fuzzing");
         let _ = dataset.numbers("location/micrograph_shape", 1, "fuzzing");
+        let options = ImportOptions {
+            resolve: &|path| path.path.to_string(),
+            fallback: Fallback::default(),
+            mirrored: Some(bytes.len().is_multiple_of(2)),
+        };
+        if let Ok(imported) = particles_of(&dataset, &options) {
+            assert_eq!(imported.value.particles.len(), dataset.len());
+        }
+    }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = cryosparc::group_files_of(Path::new("fuzz.csg"), text, cryosparc::PARTICLE);
     }
     with_file(bytes, ".cs", |path| {
         for pick in cryosparc::read_picks(path).into_iter().flatten() {

@@ -1,6 +1,8 @@
-//! `import-particles`: particles from a RELION STAR file; images stay where they are.
+//! `import-particles`: particles from a RELION STAR file or a CryoSPARC dataset; images stay where they are.
 
+mod dataset;
 mod report;
+mod roots;
 mod run;
 #[cfg(test)]
 mod tests;

@@ -1,41 +1,40 @@
-//! STAR file → table of particles. Every rank reads it (that is quick), rank 0 writes.
+//! STAR file or dataset → table of particles. Every rank reads it (that is quick), rank 0 writes.
 
-use super::report;
+use super::roots::Roots;
+use super::{dataset, report};
 use crate::exposure_files::table_path;
 use crate::particle_images::{ParticleImages, UnfitParticle};
 use crate::{Ctx, StageError};
-use std::cell::RefCell;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use vitreous_formats::open_image;
 use vitreous_formats::star::StarError;
 use vitreous_formats::star::convert::{Fallback, Imported, read_particles};
 use vitreous_formats::table;
 use vitreous_jobs::import_particles::ImportParticles;
 use vitreous_model::outputs::{Kind, Output};
-use vitreous_model::params::BadParam;
+use vitreous_model::params::{BadParam, Validate};
 use vitreous_model::particle::ParticleSet;
 use vitreous_model::report::Report;
 
 /// Name of the table in the job's folder.
 const TABLE: &str = "particles.h5";
-/// Folders above the STAR file that are tried as the root of its paths.
-const LEVELS: usize = 6;
 /// What to do when images are nowhere.
-const GIVE_ROOT: &str =
-    "give --root: the folder that paths in the STAR file are relative to (RELION's project directory)";
+const GIVE_ROOT: &str = "give --root: the folder that paths in the file are relative to (the project directory of RELION or CryoSPARC)";
 
 /// Does the job.
 ///
 /// # Errors
-/// A STAR file that cannot be read or lacks what is needed, or too many missing images.
+/// A file that cannot be read or lacks what is needed, or too many missing images.
 pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     let params: ImportParticles = ctx.params()?;
-    let star = params.star.as_deref().ok_or_else(|| BadParam::new("star", "", "is required"))?;
-    let star = ctx.resolve(&star.to_string_lossy());
+    params.validate()?;
+    let file = params.star.as_deref().or(params.dataset.as_deref());
+    let file = file.ok_or_else(|| BadParam::new("star", "", "is required"))?;
+    let file = ctx.resolve(&file.to_string_lossy());
     let root = params.root.as_deref().map(|root| ctx.resolve(&root.to_string_lossy()));
-    let mut imported = read(ctx, &star, root.as_deref(), &params)?;
-    set_box(ctx, &star, &mut imported.value)?;
+    let mut imported = read(ctx, &file, root.as_deref(), &params)?;
+    set_box(ctx, &file, &mut imported.value)?;
     let (images, unfit) = ParticleImages::open(ctx, &imported.value);
     leave_out(ctx, &imported.value, &unfit, params.max_bad_fraction)?;
     let mut index = 0;
@@ -56,10 +55,10 @@ pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     Ok(report::make(ctx, &imported, unfit.len()))
 }
 
-/// Reads the STAR file; paths become absolute or relative to the project.
+/// Reads the STAR file or the dataset; paths become absolute or relative to the project.
 fn read(
     ctx: &Ctx<'_>,
-    star: &Path,
+    file: &Path,
     root: Option<&Path>,
     params: &ImportParticles,
 ) -> Result<Imported<ParticleSet>, StageError> {
@@ -69,20 +68,12 @@ fn read(
         cs_mm: params.cs,
         amplitude_contrast: params.amplitude_contrast,
     };
-    // the folder that served last is tried first
-    let found: RefCell<Option<PathBuf>> = RefCell::new(root.map(Path::to_path_buf));
-    let resolve = |path: &str| {
-        let mut found = found.borrow_mut();
-        let folder = match &*found {
-            Some(folder) if root.is_some() || folder.join(path).exists() => Some(folder.clone()),
-            _ => star.ancestors().skip(1).take(LEVELS).find(|a| a.join(path).exists()).map(Path::to_path_buf),
-        };
-        // what is nowhere is reported as missing beside the STAR file
-        let absolute = folder.as_deref().or(star.parent()).unwrap_or(star).join(path);
-        *found = folder.or(found.take());
-        table_path(ctx, &absolute)
-    };
-    read_particles(star, &resolve, &fallback).map_err(|error| {
+    if params.star.is_none() {
+        return dataset::read(ctx, file, root, params, fallback);
+    }
+    let roots = Roots::new(file, root);
+    let resolve = |path: &str| table_path(ctx, &roots.absolute(path));
+    read_particles(file, &resolve, &fallback).map_err(|error| {
         let hint = match &error {
             StarError::MissingColumn { column, .. } if column.starts_with("rlnVoltage") => "give --voltage",
             StarError::MissingColumn { column, .. } if column.starts_with("rlnSpherical") => "give --cs",
@@ -99,7 +90,7 @@ fn read(
 }
 
 /// The box of a file that does not say it is that of its first readable stack.
-fn set_box(ctx: &Ctx<'_>, star: &Path, set: &mut ParticleSet) -> Result<(), StageError> {
+fn set_box(ctx: &Ctx<'_>, file: &Path, set: &mut ParticleSet) -> Result<(), StageError> {
     if set.box_px > 0 {
         return Ok(());
     }
@@ -108,11 +99,11 @@ fn set_box(ctx: &Ctx<'_>, star: &Path, set: &mut ParticleSet) -> Result<(), Stag
         .iter()
         .find_map(|p| Some(open_image(&ctx.resolve(&p.stack_path)).ok()?.header().clone()));
     let header = header.ok_or_else(|| {
-        StageError::input(format!("{}: no image stack of it can be read", star.display()), GIVE_ROOT)
+        StageError::input(format!("{}: no image stack of it can be read", file.display()), GIVE_ROOT)
     })?;
     if header.width != header.height {
         let what =
-            format!("{}: images are {} × {} px, not square", star.display(), header.width, header.height);
+            format!("{}: images are {} × {} px, not square", file.display(), header.width, header.height);
         return Err(StageError::input(what, "extract them in square boxes"));
     }
     set.box_px = header.width as u32;

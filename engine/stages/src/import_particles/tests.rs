@@ -3,9 +3,11 @@ use serde_json::{Value, json};
 use std::path::Path;
 use vitreous_compute::comm::Solo;
 use vitreous_compute::device::Cpu;
+use vitreous_formats::cryosparc::{FieldOut, Values, write_dataset};
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::table;
 use vitreous_jobs::import_particles::ImportParticles as Params;
+use vitreous_jobs::import_picks::YOrigin;
 use vitreous_model::params::Validate;
 use vitreous_model::particle::ParticleSet;
 use vitreous_model::report::Report;
@@ -145,4 +147,132 @@ fn every_bad_parameter_is_named() {
 fn the_page_has_the_parameters() {
     let table = vitreous_jobs::page::parameter_table(vitreous_jobs::find("import-particles").unwrap());
     assert!(include_str!("README.md").contains(&table), "put this into README.md:\n{table}");
+}
+
+/// Three images of `J1` in a CryoSPARC project, their dataset and the passthrough file with the CTF and the poses.
+fn cryosparc_project(folder: &Path) {
+    let job = folder.join("cs/J1");
+    std::fs::create_dir_all(&job).unwrap();
+    let mut writer = MrcWriter::create(&job.join("m1.mrc"), MrcSpec::images(8, 8, 2.0)).unwrap();
+    (0..3).for_each(|i| writer.append(&[i as f32 * 0.5; 64].map(|v: f32| v + 1.0)).unwrap());
+    writer.finish().unwrap();
+    let f32s = |name, count, values: &[f32]| FieldOut { name, values: Values::F32(count, values.repeat(3)) };
+    let uids = |order: [u64; 3]| FieldOut { name: "uid", values: Values::U64(order.into()) };
+    let blobs = [
+        uids([11, 12, 13]),
+        FieldOut { name: "blob/path", values: Values::Text(vec!["J1/m1.mrc".into(); 3]) },
+        FieldOut { name: "blob/idx", values: Values::U32(1, vec![0, 1, 2]) },
+        FieldOut { name: "blob/shape", values: Values::U32(2, [8, 8].repeat(3)) },
+        f32s("blob/psize_A", 1, &[2.0]),
+    ];
+    let others = [
+        uids([13, 11, 12]),
+        f32s("ctf/accel_kv", 1, &[300.0]),
+        f32s("ctf/cs_mm", 1, &[2.7]),
+        f32s("ctf/amp_contrast", 1, &[0.1]),
+        FieldOut { name: "ctf/exp_group_id", values: Values::U32(1, vec![0; 3]) },
+        FieldOut { name: "ctf/df1_A", values: Values::F32(1, vec![13000.0, 11000.0, 12000.0]) },
+        f32s("ctf/df2_A", 1, &[10000.0]),
+        f32s("ctf/df_angle_rad", 1, &[0.5]),
+        f32s("ctf/phase_shift_rad", 1, &[0.0]),
+        f32s("alignments3D/pose", 3, &[0.3, -0.5, 0.8]),
+        f32s("alignments3D/shift", 2, &[1.0, -2.0]),
+        f32s("alignments3D/psize_A", 1, &[2.0]),
+        f32s("alignments3D/error", 1, &[1.0]),
+    ];
+    for (name, fields) in [("particles.cs", &blobs[..]), ("passthrough_particles.cs", &others[..])] {
+        let path = job.join(name);
+        let mut bytes = Vec::new();
+        write_dataset(&mut bytes, &path, fields).unwrap();
+        #[allow(clippy::disallowed_methods)] // a test makes its own input
+        std::fs::write(&path, bytes).unwrap();
+    }
+}
+
+#[test]
+fn a_dataset_and_its_passthrough_file_are_joined() {
+    let folder = tempfile::tempdir().unwrap();
+    cryosparc_project(folder.path());
+    let params =
+        json!({"dataset": "cs/J1/particles.cs", "passthrough": "cs/J1/passthrough_*.cs", "voltage": 200.0});
+    let (report, set) = run(folder.path(), params).unwrap();
+    let found: Vec<_> =
+        set.particles.iter().map(|p| (p.id, p.stack_index, p.ctf.unwrap().defocus_u_a)).collect();
+    // in the order of the first file, whatever that of the other
+    assert_eq!(found, [(11, 0, 11000.0), (12, 1, 12000.0), (13, 2, 13000.0)]);
+    assert!(set.particles.iter().all(|p| p.stack_path == "cs/J1/m1.mrc"));
+    let pose = set.particles[0].pose.unwrap();
+    // CONVENTIONS: the Rodrigues vector (0.3, -0.5, 0.8), and shifts with their sign turned
+    let x = pose.rotation.apply([1.0, 0.0, 0.0]);
+    assert!((x[0] - 0.590175).abs() < 1e-5 && (x[1] - 0.606517).abs() < 1e-5, "{x:?}");
+    assert!(
+        (pose.shift_a[0] + 2.0).abs() < 1e-5 && (pose.shift_a[1] - 4.0).abs() < 1e-5,
+        "{:?}",
+        pose.shift_a
+    );
+    // what a file says goes before what was given
+    assert_eq!(set.optics[0].voltage.0, 300.0);
+    assert!(report.data["ignored_columns"].to_string().contains("alignments3D/error"), "{:?}", report.data);
+}
+
+#[test]
+fn a_dataset_that_lacks_fields_asks_for_its_passthrough_files() {
+    let folder = tempfile::tempdir().unwrap();
+    cryosparc_project(folder.path());
+    let params = json!({"dataset": "cs/J1/passthrough_particles.cs"});
+    let error = run(folder.path(), params).map(|_| ()).unwrap_err();
+    let text = format!("{error:?}");
+    assert!(text.contains("blob/path") && text.contains("--passthrough"), "{text}");
+}
+
+#[test]
+fn a_file_of_one_kind_is_asked_for() {
+    let both = Params { star: Some("a.star".into()), dataset: Some("a.cs".into()), ..Params::default() };
+    assert!(both.validate().unwrap_err().to_string().contains("dataset"));
+    let group =
+        Params { dataset: Some("a.csg".into()), passthrough: Some("b.cs".into()), ..Params::default() };
+    assert!(group.validate().unwrap_err().to_string().contains("passthrough"));
+    let origin =
+        Params { star: Some("a.star".into()), y_origin: Some(YOrigin::LastRow), ..Params::default() };
+    assert!(origin.validate().unwrap_err().to_string().contains("y_origin"));
+}
+
+/// Every third-party dataset and particle table is imported, or refused with the file, the place and what to do.
+#[test]
+fn third_party_files_are_imported_or_refused_with_a_reason() {
+    let Some(data) = crate::test_data() else { return };
+    let mut seen = 0;
+    let mut folders = vec![data];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let key = match path.extension().and_then(|e| e.to_str()) {
+                _ if path.is_dir() => {
+                    folders.push(path);
+                    continue;
+                }
+                Some("star") => "star",
+                Some("cs") => "dataset",
+                _ => continue,
+            };
+            seen += 1;
+            let job = tempfile::tempdir().unwrap();
+            let mut ctx = Ctx::new(job.path(), job.path(), &Cpu, &Solo, &|_| {}, &|| false);
+            ctx.params = json!({key: path});
+            match super::ImportParticles.run(&ctx) {
+                Ok(report) => println!("{}: {:?} particles", path.display(), report.get("particles")),
+                Err(error) => {
+                    let text = error.to_string();
+                    println!("{text}");
+                    let name = path.file_name().unwrap().to_str().unwrap();
+                    // of missing images the message names the first image
+                    assert!(
+                        text.contains(name) || text.contains("image") || text.contains("y_origin"),
+                        "{text}"
+                    );
+                }
+            }
+        }
+    }
+    assert!(seen > 0);
 }
