@@ -48,6 +48,10 @@ const IMAGES: f64 = 6.0 * 128.0;
 /// The program, views of the search, tables, MiB.
 const BASE_MIB: f64 = 65.0;
 
+/// Bytes of what is known of a particle: table, spectrum, state before and after, on their way between ranks. Fitted to
+/// peaks of 10,000 and 100,000 particles (BENCHMARKS.md).
+const BYTES_PER_PARTICLE: f64 = 4000.0;
+
 /// Points of a padded grid of sums: half of a cube that reaches one point beyond the last shell's end, which lies half a
 /// Fourier pixel beyond Nyquist.
 fn points(box_px: f64, padding: f64) -> f64 {
@@ -64,10 +68,11 @@ pub fn memory(padding: f64, image_cache_gib: f64, edge: u64, items: u64) -> (u64
     let image = mib(4.0 * n * (n + 2.0));
     let all = image * items as f64;
     let cache = all.min(1024.0 * image_cache_gib);
-    let total = BASE_MIB + grids + volumes + IMAGES * image + cache;
+    let particles = mib(BYTES_PER_PARTICLE * items as f64);
+    let total = BASE_MIB + grids + volumes + IMAGES * image + cache + particles;
     let why = format!(
-        "grids of a box of {edge} padded {padding} times {grids:.0} MiB, volumes {volumes:.0} MiB, images {:.0} MiB, program \
-         {BASE_MIB} MiB",
+        "grids of a box of {edge} padded {padding} times {grids:.0} MiB, volumes {volumes:.0} MiB, images {:.0} MiB, what is \
+         known of particles {particles:.0} MiB, program {BASE_MIB} MiB",
         IMAGES * image + cache
     );
     (total.ceil() as u64, why)

@@ -265,11 +265,9 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
         ChunkOutcome { particles, residual, fits }
     }
 
-    /// What is known of a particle now that these are its poses and their shares, and the first one's logL.
-    fn refined(&self, which: usize, mut modes: Vec<Mode>, log_likelihood: f64) -> ParticleState {
+    /// What is known of a particle now that these are its poses, the best first, and that one's logL.
+    fn refined(&self, which: usize, modes: Vec<Mode>, log_likelihood: f64) -> ParticleState {
         let before = &self.state.particles[which];
-        // stable, so that of equal shares the lower class comes first
-        modes.sort_by(|a, b| b.share.total_cmp(&a.share));
         let class = modes.first().map_or(0, |mode| mode.class);
         let change_deg = match modes.first() {
             Some(best) if !self.is_first() => {
@@ -323,10 +321,11 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
             let share = if shares[class] > classes::LEAST_SHARE { shares[class] / kept } else { 0.0 };
             Some(Mode { class, pose: self.pose_of(found.first()?), share })
         };
-        let modes: Vec<Mode> = found.iter().enumerate().filter_map(mode).collect();
-        let best = (0..shares.len()).max_by(|&a, &b| shares[a].total_cmp(&shares[b]).then(b.cmp(&a)));
-        let log_likelihood =
-            best.and_then(|best| found[best].first()).map_or(f64::NAN, |best| best.log_likelihood);
+        let mut modes: Vec<Mode> = found.iter().enumerate().filter_map(mode).collect();
+        // stable, so that of equal shares the lower class comes first
+        modes.sort_by(|a, b| b.share.total_cmp(&a.share));
+        let best = modes.first().and_then(|best| found[best.class].first());
+        let log_likelihood = best.map_or(f64::NAN, |best| best.log_likelihood);
         self.refined(which, modes, log_likelihood)
     }
 

@@ -18,8 +18,8 @@ pub struct Mode {
 /// What is known of one particle.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParticleState {
-    /// Its poses: of a single class the best and perhaps another one nearly as good, of several the best of each class, the
-    /// one with the largest share first. Empty before anything is known.
+    /// Its poses: of a single class the one of the highest logL and perhaps another one nearly as good, of several the best of
+    /// each class, the one with the largest share first. Empty before anything is known.
     pub modes: Vec<Mode>,
     /// logL of the first, nats.
     pub log_likelihood: f64,
