@@ -2,6 +2,7 @@
 
 use super::report;
 use crate::refinement::chunks::Chunks;
+use crate::refinement::classes::ITERATIONS_BEFORE_SPLIT;
 use crate::refinement::data::Data;
 use crate::refinement::{Engine, Settings, course, results};
 use crate::{Ctx, StageError};
@@ -73,6 +74,15 @@ pub fn run<D: Engine>(ctx: &Ctx<'_>, device: &D) -> Result<Report, StageError> {
     params.validate()?;
     let maps = ctx.inputs.get("volume").map_or(0, Vec::len);
     let settings = settings(&params, number_of_classes(params.classes, maps)?);
+    let least = if maps > 1 { 1 } else { ITERATIONS_BEFORE_SPLIT + 1 };
+    BadParam::unless(
+        params.max_iterations >= least,
+        "max_iterations",
+        params.max_iterations,
+        &format!(
+            "must be {least} or more, since the one map is split in iteration {ITERATIONS_BEFORE_SPLIT}"
+        ),
+    )?;
     let data = Data::load(ctx, &settings)?;
     let chunks = Chunks::new(&data, settings.image_cache_gib, ctx.comm);
     let state = course::run(ctx, device, &data, &settings, &chunks)?;

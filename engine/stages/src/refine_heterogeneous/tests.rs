@@ -4,10 +4,13 @@ use super::RefineHeterogeneous;
 use crate::StageError;
 use crate::refinement::simulated::{BOX, PIXEL_A, Project, object, project_of_mixture};
 use ndarray::Array3;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
 use serde_json::{Value, json};
 use vitreous_compute::comm::{Comm, Solo, Threads};
 use vitreous_compute::fsc::fsc_of_maps;
-use vitreous_formats::mrc::read_volume;
+use vitreous_formats::mrc::{read_volume, write_volume};
 use vitreous_formats::table::particles;
 use vitreous_model::conventions::resolution_at;
 use vitreous_model::report::Report;
@@ -130,6 +133,30 @@ fn particles_of_one_state_do_not_make_two() {
     // or both have the same map, as far as they are known
     let known = number("class_1_resolution_A").max(number("class_2_resolution_A"));
     assert!(number("class_2_like_first_A") < 1.3 * known, "{known} Å");
+}
+
+#[test]
+fn a_class_that_loses_all_particles_does_not_end_the_job() {
+    let [whole, _] = states();
+    let project = project_of_mixture(PointGroup::C1, &[whole], 1.0, [1.0, 1.0], 100);
+    // a map that nothing looks like, and a search in the iterations that follow
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let noise = Array3::from_shape_simple_fn((BOX, BOX, BOX), || rng.sample::<f32, _>(StandardNormal));
+    write_volume(&project.dir.path().join("J2/noise.mrc"), &noise, PIXEL_A).unwrap();
+    let mut params = params();
+    params["max_iterations"] = json!(3);
+    let report = run(&project, &["map.mrc", "noise.mrc"], ("J3", params), &Solo, usize::MAX).unwrap();
+    assert!(report.get("class_1_particles").unwrap() >= 98.0, "{:?}", report.get("class_1_particles"));
+}
+
+#[test]
+fn too_few_iterations_to_split_a_map_are_refused() {
+    let project = mixture(1.0);
+    let mut params = params();
+    params["classes"] = json!(2);
+    params["max_iterations"] = json!(3);
+    let error = run(&project, &["map.mrc"], ("J3", params), &Solo, usize::MAX).unwrap_err();
+    assert!(error.to_string().contains("max_iterations"), "{error}");
 }
 
 #[test]

@@ -136,7 +136,9 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
                 let slicer = device
                     .slicer(map.view(), settings.padding_of(radii.box_px), 0.5 * radii.box_px as f64)
                     .map_err(device_error)?;
-                let Some(scoring) = scoring else { return Ok((slicer, None)) };
+                // of several classes one may have lost all its particles
+                let lives = state.classes.len() == 1 || map.iter().any(|&value| value != 0.0);
+                let Some(scoring) = scoring.filter(|_| lives) else { return Ok((slicer, None)) };
                 let request = ViewsRequest {
                     rmax: radii.search,
                     diameter_px: (data.geometry.diameter_a / pixel_a).min(radii.box_px as f64),
