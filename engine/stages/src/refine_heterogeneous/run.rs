@@ -22,7 +22,7 @@ fn settings(params: &RefineHeterogeneous, classes: usize) -> Settings {
         symmetry: params.symmetry,
         classes,
         initial_lowpass_a: params.initial_lowpass,
-        finest_a: params.finest_resolution,
+        finest_a: Some(params.finest_resolution),
         diameter_a: params.diameter,
         max_iterations: params.max_iterations,
         search: params.search,

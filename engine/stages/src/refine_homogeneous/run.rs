@@ -17,7 +17,7 @@ fn settings(params: &RefineHomogeneous) -> Settings {
         symmetry: params.symmetry,
         classes: 1,
         initial_lowpass_a: params.initial_lowpass,
-        finest_a: 0.0,
+        finest_a: None,
         diameter_a: params.diameter,
         max_iterations: params.max_iterations,
         search: params.search,

@@ -236,8 +236,7 @@ fn next_state(
     let jumped = particles.iter().filter(|p| p.jumped).count() as f64 / count;
     let log_likelihood = particles.iter().map(|p| p.log_likelihood).sum::<f64>() / count;
     let moved = particles.iter().filter(|p| p.moved).count() as f64 / count;
-    let finest =
-        if settings.finest_a > 0.0 { data.geometry.edge_a() / settings.finest_a } else { f64::INFINITY };
+    let finest = settings.finest_a.map_or(f64::INFINITY, |finest_a| data.geometry.edge_a() / finest_a);
     let best =
         |threshold| maps.iter().map(|class| class.radius_at(threshold)).fold(0.0, f64::max).min(finest);
     let (resolved, well_resolved) = (best(0.143), best(0.5));

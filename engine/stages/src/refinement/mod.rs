@@ -36,8 +36,8 @@ pub struct Settings {
     pub classes: usize,
     /// Low-pass filter of the starting maps, Å.
     pub initial_lowpass_a: f64,
-    /// Nothing finer is compared, Å; 0 for no such limit.
-    pub finest_a: f64,
+    /// Nothing finer is compared, Å, where there is such a limit.
+    pub finest_a: Option<f64>,
     /// Diameter of the particle, Å; 0.8 of the box where it is not given.
     pub diameter_a: Option<f64>,
     /// Most iterations.
