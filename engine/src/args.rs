@@ -113,6 +113,9 @@ pub struct CompareArgs {
     /// Diameter of the spherical mask of both maps, Å [default: 0.9 of the reference's box]
     #[arg(long, value_name = "Å")]
     pub mask_diameter: Option<f64>,
+    /// Mask of both maps in the reference's box, in place of the sphere (MRC)
+    #[arg(long, value_name = "FILE", conflicts_with = "mask_diameter")]
+    pub mask: Option<PathBuf>,
     /// Write the aligned map here
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,

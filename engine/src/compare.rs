@@ -37,7 +37,15 @@ pub fn compare(args: &CompareArgs) -> anyhow::Result<Value> {
         write_volume(path, &moved, pixel_a)?;
     }
     let limit_a = 2.0 * map.voxel_a.max(pixel_a);
-    let mask = |volume: &Array3<f32>| masked(volume, diameter_a / pixel_a);
+    let given = args.mask.as_deref().map(read).transpose()?;
+    if let Some(mask) = &given {
+        let (shown, found) = (args.mask.as_deref().unwrap_or(Path::new("")).display(), mask.data.dim());
+        ensure!(found == reference.data.dim(), "{shown}: {found:?} voxels; the reference has a box of {n}");
+    }
+    let mask = |volume: &Array3<f32>| match &given {
+        Some(mask) => volume * &mask.data,
+        None => masked(volume, diameter_a / pixel_a),
+    };
     let fsc = fsc(&mask(&moved), &mask(&reference.data), pixel_a, limit_a);
     let crossing_a = |threshold| first_crossing(&fsc, threshold).map(|k| 1.0 / k);
     Ok(json!({

@@ -10,6 +10,7 @@ pub mod fsc;
 pub mod likelihood;
 pub mod map_alignment;
 pub mod mask;
+pub mod nonuniform;
 pub mod ops;
 pub mod orientations;
 pub mod parity;

@@ -37,6 +37,8 @@ pub mod pick_templates;
 pub mod reconstruct;
 pub mod refine_heterogeneous;
 pub mod refine_homogeneous;
+pub mod refine_local;
+pub mod refine_nonuniform;
 pub mod refinement;
 pub mod remove_duplicates;
 pub mod resample_volume;
@@ -75,6 +77,8 @@ pub static CATALOG: &[&dyn JobType] = &[
     &expand_symmetry::JOB,
     &ab_initio::JOB,
     &refine_homogeneous::JOB,
+    &refine_nonuniform::JOB,
+    &refine_local::JOB,
     &refine_heterogeneous::JOB,
     &reconstruct::JOB,
     &make_mask::JOB,

@@ -80,25 +80,13 @@ impl RefineHomogeneous {
     }
 }
 
-/// Peak memory, MiB, and how it comes about.
-fn memory(params: &RefineHomogeneous, edge: u64, items: u64) -> (u64, String) {
-    refinement::memory(params.padding_of(edge as usize), params.image_cache, edge, items)
-}
-
 fn estimate(params: &RefineHomogeneous, inputs: &InputSummary) -> Estimate {
     let edge = u64::from(inputs.box_px.unwrap_or(256));
-    let items = inputs.items;
-    let (expected, why) = memory(params, edge, items);
-    Estimate::of_threads(4)
-        .mem_mib(refinement::with_margin(expected), format!("{why}; 15 % and 256 MiB to spare"))
-        .walltime_s(
-            3600 + items * edge * edge / 100_000,
-            format!("1 h + {items} particles of {edge} x {edge} pixels at 0.1 megapixels a second"),
-        )
+    refinement::estimate(params.padding_of(edge as usize), params.image_cache, edge, inputs.items)
 }
 
 /// The job type.
-pub static JOB: Typed<RefineHomogeneous> = Typed {
+pub const JOB: Typed<RefineHomogeneous> = Typed {
     name: "refine-homogeneous",
     summary: "refine poses and a map of one rigid structure in two independent halves",
     inputs: &[
@@ -118,6 +106,11 @@ pub static JOB: Typed<RefineHomogeneous> = Typed {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Peak memory, MiB, and how it comes about.
+    fn memory(params: &RefineHomogeneous, edge: u64, items: u64) -> (u64, String) {
+        refinement::memory(params.padding_of(edge as usize), params.image_cache, edge, items)
+    }
 
     #[test]
     fn memory_is_what_was_measured() {

@@ -1,5 +1,6 @@
 //! What the job types that refine poses and maps have in common: choices, padding, memory.
 
+use crate::Estimate;
 use vitreous_model::choices;
 
 choices! {
@@ -21,6 +22,16 @@ choices! {
         #[default] Global = "global",
         /// Only about the poses that the particles have.
         Local = "local",
+    }
+}
+
+choices! {
+    /// How the maps of an iteration are filtered before they are references.
+    pub enum Regularisation {
+        /// By the signal-to-noise ratio of each shell.
+        #[default] ByShell = "by-shell",
+        /// By that of each place and band.
+        ByPlace = "by-place",
     }
 }
 
@@ -76,6 +87,17 @@ pub fn memory(padding: f64, image_cache_gib: f64, edge: u64, items: u64) -> (u64
         IMAGES * image + cache
     );
     (total.ceil() as u64, why)
+}
+
+/// What a job asks for that refines `items` images of `edge` pixels of one structure.
+pub fn estimate(padding: f64, image_cache_gib: f64, edge: u64, items: u64) -> Estimate {
+    let (expected, why) = memory(padding, image_cache_gib, edge, items);
+    Estimate::of_threads(4)
+        .mem_mib(with_margin(expected), format!("{why}; 15 % and 256 MiB to spare"))
+        .walltime_s(
+            3600 + items * edge * edge / 100_000,
+            format!("1 h + {items} particles of {edge} x {edge} pixels at 0.1 megapixels a second"),
+        )
 }
 
 /// Memory, MiB, of sums of slices of one more class in two halves, numerator and weight in 64-bit integers.

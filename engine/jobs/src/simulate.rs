@@ -34,6 +34,13 @@ parameters! {
     pub struct Simulate {
         /// Atomic model: PDB or mmCIF, plain or .gz, or a compact model; required.
         pub model: Option<PathBuf> = None;
+        /// Model of a part that turns as a rigid body against the first one, in the same frame; particle images only.
+        pub moving: Option<PathBuf> = None;
+        /// How far it turns about each axis, standard deviation; it turns about its atom nearest the middle of the first model.
+        pub moving_angle: f64 = 5.0, unit "°";
+        /// Detergent molecules of a micelle about the model, in new places in each particle image; 0: none. The membrane's
+        /// normal is the model's z axis, and its middle lies at z = 0, as in the OPM database.
+        pub detergent: u32 = 0;
         /// Movies or particle images.
         pub product: Product = Product::Movies;
         /// Rotate the model so that the axes of this group lie where the conventions put them.
@@ -121,6 +128,7 @@ impl Validate for Simulate {
             ("ice", self.ice),
             ("gain_spread", self.gain_spread),
             ("min_defocus", self.min_defocus),
+            ("moving_angle", self.moving_angle),
         ] {
             BadParam::unless(value >= 0.0, key, value, "must not be negative")?;
         }
@@ -134,9 +142,15 @@ impl Validate for Simulate {
             ("width", self.width, 64, 32_768),
             ("height", self.height, 64, 32_768),
             ("box_size", self.box_size, 16, 2048),
+            ("detergent", self.detergent, 0, 10_000),
         ] {
             let fits = (low..=high).contains(&value);
             BadParam::unless(fits, key, value, &format!("must lie between {low} and {high}"))?;
+        }
+        if self.product == Product::Movies {
+            let why = "is for particle images: --product particles";
+            BadParam::unless(self.moving.is_none(), "moving", "a model", why)?;
+            BadParam::unless(self.detergent == 0, "detergent", self.detergent, why)?;
         }
         BadParam::unless(self.box_size.is_multiple_of(2), "box_size", self.box_size, "must be even")?;
         microscope::check(self.pixel_size, self.voltage, self.cs, self.amplitude_contrast)
@@ -176,6 +190,7 @@ pub static JOB: Typed<Simulate> = Typed {
         Slot::optional("movies", Kind::Movies, "the movies"),
         Slot::optional("particles", Kind::Particles, "the particle images, as a microscope would give them"),
         Slot::required("truth", Kind::Particles, "particles with their true positions, poses and defoci"),
+        Slot::optional("truth_moving", Kind::Particles, "the same with the poses of the part that moves"),
         Slot::required("volume", Kind::Volume, "the true map"),
     ],
     per_item: true,

@@ -46,6 +46,8 @@ mod ranks;
 pub mod reconstruct;
 mod refine_heterogeneous;
 mod refine_homogeneous;
+mod refine_local;
+mod refine_nonuniform;
 mod refinement;
 mod remove_duplicates;
 mod resample_volume;
@@ -88,6 +90,8 @@ pub static STAGES: &[&dyn Stage] = &[
     &expand_symmetry::ExpandSymmetry,
     &ab_initio::AbInitio,
     &refine_homogeneous::RefineHomogeneous,
+    &refine_nonuniform::RefineNonuniform,
+    &refine_local::RefineLocal,
     &refine_heterogeneous::RefineHeterogeneous,
     &reconstruct::Reconstruct,
     &make_mask::MakeMask,

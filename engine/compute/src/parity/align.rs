@@ -5,7 +5,7 @@ use super::Outcome;
 use super::phantom::{Oracle, Phantom, Truth};
 use crate::fourier::HalfImage;
 use crate::likelihood::ImageModel;
-use crate::ops::align::{Align, AlignImage, AlignLevel, PARAMETERS, PixelPose, ShiftPrior};
+use crate::ops::align::{Align, AlignImage, AlignLevel, PARAMETERS, PixelPose, PosePrior};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -60,7 +60,7 @@ fn setting(n: usize, rmax: f64) -> Setting {
 }
 
 impl Setting {
-    fn align_images<'a>(&'a self, starts: &'a [Vec<PixelPose>], prior: ShiftPrior) -> Vec<AlignImage<'a>> {
+    fn align_images<'a>(&'a self, starts: &'a [Vec<PixelPose>], prior: PosePrior) -> Vec<AlignImage<'a>> {
         self.images
             .iter()
             .zip(&self.truths)
@@ -163,11 +163,10 @@ fn derivative_errors<D: Align>(
     setting: &Setting,
     starts: &[Vec<PixelPose>],
 ) -> [f64; 3] {
-    let found =
-        device.normal_equations(slicer, setting.rmax, &setting.align_images(starts, ShiftPrior::NONE));
+    let found = device.normal_equations(slicer, setting.rmax, &setting.align_images(starts, PosePrior::NONE));
     let truth_starts = truth_starts(setting);
     let at_truth =
-        device.normal_equations(slicer, setting.rmax, &setting.align_images(&truth_starts, ShiftPrior::NONE));
+        device.normal_equations(slicer, setting.rmax, &setting.align_images(&truth_starts, PosePrior::NONE));
     let errors: Vec<[f64; 3]> = (0..IMAGES)
         .into_par_iter()
         .map(|i| {
@@ -231,7 +230,7 @@ fn refinement_errors<D: Align>(
 ) -> (f64, f64) {
     let levels =
         [AlignLevel { rmax: 0.6 * setting.rmax, keep: 2 }, AlignLevel { rmax: setting.rmax, keep: 1 }];
-    let prior = ShiftPrior { centre_px: [0.0, 0.0], sigma_px: 0.2 * setting.phantom.n as f64 };
+    let prior = PosePrior::of_shift(0.2 * setting.phantom.n as f64);
     let truths = truth_starts(setting);
     let from_truth = device.align(slicer, &levels, &setting.align_images(&truths, prior));
     let from_starts = device.align(slicer, &levels, &setting.align_images(starts, prior));

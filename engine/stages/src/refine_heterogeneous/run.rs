@@ -9,6 +9,7 @@ use crate::{Ctx, StageError};
 use vitreous_formats::table::particles;
 use vitreous_jobs::ab_initio::MOST_CLASSES;
 use vitreous_jobs::refine_heterogeneous::RefineHeterogeneous;
+use vitreous_jobs::refinement::Regularisation;
 use vitreous_model::event::EventKind;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::params::{BadParam, Validate};
@@ -29,6 +30,8 @@ fn settings(params: &RefineHeterogeneous, classes: usize) -> Settings {
         angular_step_deg: params.angular_step,
         shift_range_a: params.shift_range,
         masking: params.masking,
+        locality: None,
+        regularisation: Regularisation::ByShell,
         amplitudes: params.amplitudes,
         modes: MODES,
         padding: params.padding,

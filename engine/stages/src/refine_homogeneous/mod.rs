@@ -1,12 +1,12 @@
 //! `refine-homogeneous`: see README.md in this folder.
 
-mod report;
-mod run;
-
 #[cfg(test)]
 mod tests;
 
+use crate::refinement::rigid;
 use crate::{Ctx, Stage, StageError};
+use vitreous_jobs::refinement::Regularisation;
+use vitreous_model::params::Validate;
 use vitreous_model::report::Report;
 
 /// The stage.
@@ -18,6 +18,8 @@ impl Stage for RefineHomogeneous {
     }
 
     fn run(&self, ctx: &Ctx<'_>) -> Result<Report, StageError> {
-        run::run(ctx, ctx.device)
+        let params: vitreous_jobs::refine_homogeneous::RefineHomogeneous = ctx.params()?;
+        params.validate()?;
+        rigid::run(ctx, ctx.device, &rigid::settings(&params, Regularisation::ByShell))
     }
 }

@@ -237,9 +237,9 @@ fn next_state(
     let log_likelihood = particles.iter().map(|p| p.log_likelihood).sum::<f64>() / count;
     let moved = particles.iter().filter(|p| p.moved).count() as f64 / count;
     let finest = settings.finest_a.map_or(f64::INFINITY, |finest_a| data.geometry.edge_a() / finest_a);
-    let best =
-        |threshold| maps.iter().map(|class| class.radius_at(threshold)).fold(0.0, f64::max).min(finest);
-    let (resolved, well_resolved) = (best(0.143), best(0.5));
+    let best = |radius: &dyn Fn(&HalfMaps) -> f64| maps.iter().map(radius).fold(0.0, f64::max).min(finest);
+    let (resolved, well_resolved) = (best(&HalfMaps::resolved), best(&|class| class.radius_at(0.5)));
+    let at_0143 = best(&|class| class.radius_at(0.143));
     let iteration = state.iteration + 1;
     let classified = if maps.len() > 1 { state.classified + 1 } else { 0 };
     let change = if change_deg.is_nan() { f64::INFINITY } else { change_deg };
@@ -248,7 +248,7 @@ fn next_state(
     let mut history = state.history.clone();
     history.push(IterationRecord {
         box_px: maps.first().map_or(0.0, |class| class.mask.dim().0 as f64),
-        resolution_a: data.geometry.edge_a() / resolved.max(1.0),
+        resolution_a: data.geometry.edge_a() / at_0143.max(1.0),
         band_px,
         change_deg,
         log_likelihood,

@@ -16,10 +16,13 @@ use vitreous_compute::spectra::ShellSums;
 use vitreous_formats::mrc::read_volume;
 use vitreous_formats::table::particles;
 use vitreous_jobs::refinement::{Masking, Search};
+use vitreous_model::conventions::centre;
 use vitreous_model::ctf::CtfParams;
 use vitreous_model::event::EventKind;
 use vitreous_model::half_set::HalfSet;
+use vitreous_model::params::BadParam;
 use vitreous_model::particle::ParticleSet;
+use vitreous_model::pose::Pose;
 
 use super::Settings;
 use super::chunks::CHUNK;
@@ -66,6 +69,8 @@ pub struct Data {
     pub sphere: Array3<f32>,
     /// A mask the user gave, on the images' box.
     pub given_mask: Option<Array3<f32>>,
+    /// The point that a structure refined locally turns about, Å from the middle of the box.
+    pub fulcrum_a: [f64; 3],
     /// Changes with anything the refinement depends on.
     pub fingerprint: u64,
 }
@@ -123,6 +128,7 @@ impl Data {
             None => None,
             Some(input) => Some(on_box(&input.path, &geometry)?.mapv(|v| v.clamp(0.0, 1.0))),
         };
+        let fulcrum_a = fulcrum(settings, &geometry, given_mask.as_ref())?;
         let fingerprint = fingerprint(ctx, &set, &usable, &starts, given_mask.as_ref());
         Ok(Self {
             set,
@@ -138,13 +144,19 @@ impl Data {
             starts,
             sphere,
             given_mask,
+            fulcrum_a,
             fingerprint,
         })
     }
 
+    /// The pose that usable particle `which` came with.
+    pub fn given_pose(&self, which: usize) -> Option<Pose> {
+        self.set.particles[self.usable[which]].pose
+    }
+
     /// What is known of usable particle `which` before the first iteration.
     pub fn first_particle(&self, which: usize, search: Search) -> ParticleState {
-        match (search, self.set.particles[self.usable[which]].pose) {
+        match (search, self.given_pose(which)) {
             (Search::Local, Some(pose)) => ParticleState::at(pose),
             _ => ParticleState::unknown(),
         }
@@ -169,6 +181,44 @@ impl Data {
     pub fn ctf(&self, which: usize) -> Option<&CtfParams> {
         self.set.particles[self.usable[which]].ctf.as_ref()
     }
+}
+
+/// The point a structure turns about, Å from the middle of the box: what is given, or the middle of the mask's mass.
+fn fulcrum(
+    settings: &Settings,
+    geometry: &Geometry,
+    mask: Option<&Array3<f32>>,
+) -> Result<[f64; 3], StageError> {
+    let Some(locality) = &settings.locality else { return Ok([0.0; 3]) };
+    let middle_a = centre(geometry.n) as f64 * geometry.pixel_size_a;
+    if let Some(given) = locality.fulcrum_a {
+        let reach = geometry.edge_a();
+        if given.iter().any(|&a| !(0.0..=reach).contains(&a)) {
+            let [x, y, z] = given;
+            return Err(BadParam::new(
+                "fulcrum",
+                format!("{x},{y},{z}"),
+                format!("must lie within the box, 0 to {reach:.1} Å along each axis"),
+            )
+            .into());
+        }
+        return Ok(given.map(|a| a - middle_a));
+    }
+    let Some(mask) = mask else { return Ok([0.0; 3]) };
+    let mut sums = [0.0; 4];
+    for ((z, y, x), &value) in mask.indexed_iter() {
+        let value = f64::from(value);
+        for (sum, at) in sums.iter_mut().zip([x as f64, y as f64, z as f64, 1.0]) {
+            *sum += value * at;
+        }
+    }
+    if sums[3] <= 0.0 {
+        return Err(StageError::input(
+            "the mask is zero everywhere",
+            "make one of the part that is to be refined",
+        ));
+    }
+    Ok([0, 1, 2].map(|axis| sums[axis] / sums[3] * geometry.pixel_size_a - middle_a))
 }
 
 /// The soft sphere of the particle's diameter, on the images' box.
@@ -247,13 +297,9 @@ fn geometry(set: &ParticleSet, settings: &Settings) -> Result<Geometry, StageErr
     let edge_a = n as f64 * set.pixel_size_a;
     let diameter_a = settings.diameter_a.unwrap_or(USUAL_DIAMETER * edge_a);
     if diameter_a > edge_a {
-        return Err(vitreous_model::params::BadParam::new(
-            "diameter",
-            diameter_a,
-            format!("must fit the box of {edge_a:.1} Å"),
-        )
-        .hint("extract the particles in a larger box, or give the diameter in Å")
-        .into());
+        return Err(BadParam::new("diameter", diameter_a, format!("must fit the box of {edge_a:.1} Å"))
+            .hint("extract the particles in a larger box, or give the diameter in Å")
+            .into());
     }
     Ok(Geometry { n, pixel_size_a: set.pixel_size_a, diameter_a })
 }
@@ -286,7 +332,7 @@ fn starting_maps(
     sphere: &Array3<f32>,
 ) -> Result<Vec<Array3<f32>>, StageError> {
     if settings.initial_lowpass_a < 2.0 * geometry.pixel_size_a {
-        return Err(vitreous_model::params::BadParam::new(
+        return Err(BadParam::new(
             "initial_lowpass",
             settings.initial_lowpass_a,
             format!("must not be finer than the Nyquist limit, {:.2} Å", 2.0 * geometry.pixel_size_a),

@@ -1,11 +1,11 @@
 //! From references and images to poses: search, refinement, and what is left over as noise.
 
-use super::Settings;
 use super::chunks::Chunks;
 use super::classes::{self, Standing};
 use super::data::{Data, scrambled};
 use super::schedule::{Radii, SEARCH_WORTHWHILE, shifts};
 use super::state::{ClassState, Mode, ParticleState, State};
+use super::{Locality, Settings};
 use crate::{Ctx, StageError};
 use ndarray::Array3;
 use rand::{RngExt, SeedableRng};
@@ -15,7 +15,7 @@ use vitreous_compute::directions::{Directions, symmetric_angle_rad};
 use vitreous_compute::fourier::{HalfImage, HalfVolume};
 use vitreous_compute::likelihood::{ImageModel, LatticeCtf, spectrum_at};
 use vitreous_compute::ops::align::{
-    Align, AlignImage, AlignLevel, Alignment, PixelPose, ShellSums, ShiftPrior,
+    Align, AlignImage, AlignLevel, Alignment, PixelPose, PosePrior, ShellSums,
 };
 use vitreous_compute::ops::pose_search::{
     PoseSearch, Scoring, SearchImage, Truncation, ViewScores, ViewsRequest,
@@ -34,6 +34,10 @@ const LATER_CANDIDATES: usize = 3;
 const COARSE_KEPT: usize = 4;
 /// Poses that come out of the last band: the modes with which a particle may enter the map.
 const MODES_KEPT: usize = 2;
+
+/// Iterations in which a local refinement also starts from poses about the one that was given: while the reference is coarse,
+/// and the first poses refined to it are of its other particles.
+const LOOKS_ABOUT: u32 = 2;
 
 /// Candidates are at least this many steps of the grid apart.
 const SEPARATION_STEPS: f64 = 1.6;
@@ -217,7 +221,13 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
         count: usize,
     ) -> Vec<Vec<PixelPose>> {
         let Some(views) = &self.references[half.index()][class].views else {
-            return which.iter().map(|&which| self.last_poses(which, class)).collect();
+            let about = self.settings.locality.filter(|_| self.state.iteration < LOOKS_ABOUT);
+            let starts = |&which: &usize| {
+                let mut starts = self.last_poses(which, class);
+                starts.extend(about.iter().flat_map(|locality| self.about_given(which, locality)));
+                starts
+            };
+            return which.iter().map(starts).collect();
         };
         let sigma_px =
             if self.is_first() { self.state.shift_sigma_a / self.pixel_a() } else { f64::INFINITY };
@@ -342,9 +352,44 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
         [over(&sums.cross), over(&sums.model)]
     }
 
+    /// The prior of a particle: about the pose it came with, or on its shift.
+    fn prior(&self, which: usize) -> PosePrior {
+        let pixel_a = self.pixel_a();
+        match (&self.settings.locality, self.data.given_pose(which)) {
+            (Some(locality), Some(given)) => PosePrior {
+                mean: self.in_pixels(&given),
+                rotation_sigma_rad: locality.rotation_sigma_rad,
+                shift_sigma_px: locality.shift_sigma_a / pixel_a,
+                fulcrum_px: self.data.fulcrum_a.map(|a| a / pixel_a),
+            },
+            _ => PosePrior::of_shift(self.state.shift_sigma_a / pixel_a),
+        }
+    }
+
+    /// Poses about the one a particle came with, turned about the fulcrum by as much as the prior thinks usual: the corners
+    /// of a cube and the middles of its faces.
+    fn about_given(&self, which: usize, locality: &Locality) -> Vec<PixelPose> {
+        let prior = self.prior(which);
+        let mut turns = Vec::new();
+        for [x, y, z] in (0..27).map(|i| [i % 3 - 1, i / 3 % 3 - 1, i / 9 - 1].map(f64::from)) {
+            let length = (x * x + y * y + z * z).sqrt();
+            if length == 1.0 || length > 1.5 {
+                turns.push([x, y, z].map(|v| v / length * locality.rotation_sigma_rad));
+            }
+        }
+        let place = |rotation: Rotation| rotation.inverse().apply(prior.fulcrum_px);
+        let before = place(prior.mean.rotation);
+        let turned = |turn: [f64; 3]| {
+            let rotation = prior.mean.rotation * Rotation::from_rotation_vector(turn);
+            let after = place(rotation);
+            let shift_px = [0, 1].map(|i| prior.mean.shift_px[i] + before[i] - after[i]);
+            PixelPose { rotation, shift_px }
+        };
+        turns.into_iter().map(turned).collect()
+    }
+
     fn request<'b>(&'b self, which: usize, image: &'b HalfImage, starts: &'b [PixelPose]) -> AlignImage<'b> {
-        let prior = ShiftPrior { centre_px: [0.0, 0.0], sigma_px: self.state.shift_sigma_a / self.pixel_a() };
-        AlignImage { model: self.model(which, image), starts, prior }
+        AlignImage { model: self.model(which, image), starts, prior: self.prior(which) }
     }
 
     /// New poses of particles of one half, and what images and models have in common at them.
@@ -448,7 +493,7 @@ impl<'a, D: PoseSearch + Align> Expectation<'a, D> {
             .map(|index| AlignImage {
                 model: self.model(which[index], &images[index]),
                 starts: &starts[index],
-                prior: ShiftPrior::NONE,
+                prior: PosePrior::NONE,
             })
             .collect();
         let slicer = &self.references[half.index()][class].slicer;

@@ -13,11 +13,12 @@ use std::ops::Range;
 use vitreous_compute::fourier::HalfImage;
 use vitreous_compute::fsc::{CorrectedFsc, corrected_fsc};
 use vitreous_compute::mask::{AutoMask, Level, USUAL_LEAST_PART, USUAL_LEVEL, auto_mask};
+use vitreous_compute::nonuniform::{self, Regularised};
 use vitreous_compute::ops::grid::PaddedGrid;
 use vitreous_compute::ops::insert::{FixedGrid, FixedPoint, Insert, InsertError, SliceSums};
 use vitreous_compute::reconstruct::tau2_from_fsc;
 use vitreous_compute::slices::{PosedImage, SliceBuffer};
-use vitreous_jobs::refinement::Masking;
+use vitreous_jobs::refinement::{Masking, Regularisation};
 use vitreous_model::half_set::HalfSet;
 
 /// Largest coefficient of an image that the fixed-point sums allow for, in standard deviations of its noise.
@@ -155,6 +156,8 @@ pub struct HalfMaps {
     pub fsc: CorrectedFsc,
     /// τ² by shell, per half.
     pub tau2: [Vec<f64>; 2],
+    /// Maps filtered by place, where that is how they are.
+    pub by_place: Option<Regularised>,
     /// First shell beyond the joined ones.
     pub joined: usize,
 }
@@ -177,7 +180,16 @@ impl HalfMaps {
         let fsc = corrected_fsc(plain[0].view(), plain[1].view(), mask.view(), settings.seed);
         let tau2 =
             [0, 1].map(|half: usize| tau2_from_fsc(&fsc.corrected, &sums[half].shell_weight(), TAU2_FACTOR));
-        Self { sums, plain, mask, fsc, tau2, joined: join_radius.floor() as usize + 1 }
+        let by_place = (settings.regularisation == Regularisation::ByPlace).then(|| {
+            nonuniform::regularised(plain.each_ref().map(|half| half.view()), mask.view(), join_radius)
+        });
+        Self { sums, plain, mask, fsc, tau2, by_place, joined: join_radius.floor() as usize + 1 }
+    }
+
+    /// Radius up to which there is something to compare images with, Fourier pixels: where the corrected FSC falls below
+    /// 0.143, or what the best parts of the map reach beyond that.
+    pub fn resolved(&self) -> f64 {
+        self.radius_at(0.143).max(self.by_place.as_ref().map_or(0.0, |maps| maps.reached))
     }
 
     /// Radius at which the corrected FSC falls below a threshold, Fourier pixels; not counting joined shells.
@@ -187,11 +199,17 @@ impl HalfMaps {
 
     /// The regularised halves.
     pub fn regularised(&self) -> [Array3<f32>; 2] {
+        if let Some(maps) = &self.by_place {
+            return maps.halves.clone();
+        }
         [0, 1].map(|half: usize| self.sums[half].map(Some(&self.tau2[half]), f64::INFINITY))
     }
 
     /// The regularised map of both halves.
     pub fn combined(&self) -> Array3<f32> {
+        if let Some(maps) = &self.by_place {
+            return maps.combined.clone();
+        }
         let mut all = self.sums[0].clone();
         all.add(&self.sums[1]);
         let tau2: Vec<f64> = self.tau2[0].iter().zip(&self.tau2[1]).map(|(a, b)| 0.5 * (a + b)).collect();

@@ -1,5 +1,6 @@
-//! Refinement of poses and maps by gold standard, in one class or several: the engine of `refine-homogeneous` and
-//! `refine-heterogeneous`. It knows no job's parameters, only [`Settings`], and writes nothing but its checkpoint.
+//! Refinement of poses and maps by gold standard, in one class or several: the engine of `refine-homogeneous`,
+//! `refine-nonuniform`, `refine-local` and `refine-heterogeneous`. It knows [`Settings`] and writes nothing but its checkpoint;
+//! [`rigid`] is the whole job of those that refine one rigid structure.
 //!
 //! Each half of the data has a reference per class. A particle is compared with those of its own half only; the halves share
 //! masks, the resolution by their FSC and the maps below the joining resolution.
@@ -12,6 +13,8 @@ pub mod data;
 pub mod expectation;
 pub mod maximisation;
 pub mod results;
+pub mod rigid;
+mod rigid_report;
 pub mod schedule;
 #[cfg(test)]
 pub mod simulated;
@@ -20,12 +23,23 @@ pub mod state;
 use vitreous_compute::ops::align::Align;
 use vitreous_compute::ops::insert::Insert;
 use vitreous_compute::ops::pose_search::PoseSearch;
-use vitreous_jobs::refinement::{self, Masking, Search};
+use vitreous_jobs::refinement::{self, Masking, Regularisation, Search};
 use vitreous_model::symmetry::PointGroup;
 
 /// What a device must be able to do.
 pub trait Engine: PoseSearch + Align + Insert {}
 impl<D: PoseSearch + Align + Insert> Engine for D {}
+
+/// How far from the pose it came with a particle may go.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Locality {
+    /// Standard deviation of rotations about each axis, radians.
+    pub rotation_sigma_rad: f64,
+    /// Standard deviation of the shift of the fulcrum along each axis, Å.
+    pub shift_sigma_a: f64,
+    /// The point that the structure turns about, Å from the first voxel; the middle of the mask where it is not given.
+    pub fulcrum_a: Option<[f64; 3]>,
+}
 
 /// What a job asks of the refinement.
 #[derive(Debug, Clone)]
@@ -50,6 +64,10 @@ pub struct Settings {
     pub shift_range_a: f64,
     /// What maps are masked with when no mask is given.
     pub masking: Masking,
+    /// Prior about the poses of the input; without it there is one on the shift, as wide as shifts are.
+    pub locality: Option<Locality>,
+    /// How maps are filtered.
+    pub regularisation: Regularisation,
     /// Whether amplitudes of groups are estimated.
     pub amplitudes: bool,
     /// Most poses with which a particle enters the map of a single class.

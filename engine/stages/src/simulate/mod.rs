@@ -6,6 +6,7 @@
 
 mod camera;
 mod exposure;
+mod micelle;
 mod motion;
 mod movies;
 mod particles;

@@ -1,5 +1,6 @@
 //! Particle images: stacks of up to a thousand, one item of work each, then the tables.
 
+use super::micelle::Micelle;
 use super::movies::write_images;
 use super::potential::Potential;
 use super::run::Microscope;
@@ -12,11 +13,13 @@ use rayon::prelude::*;
 use vitreous_formats::table;
 use vitreous_jobs::simulate::Simulate;
 use vitreous_model::outputs::{Kind, Output};
+use vitreous_model::params::BadParam;
 use vitreous_model::particle::{Particle, ParticleSet};
 use vitreous_model::report::Report;
 
 const PARTICLES: &str = "particles.h5";
 const TRUTH: &str = "truth.h5";
+const TRUTH_MOVING: &str = "truth_moving.h5";
 /// Images of a stack.
 const STACK: usize = 1000;
 /// Images in the report.
@@ -29,12 +32,18 @@ pub(super) fn simulate(
     specimen: &Specimen,
 ) -> Result<(Report, Vec<Output>), StageError> {
     let potential = Potential::new(specimen, params.box_size as usize, microscope.pixel_a);
+    let micelle = Micelle::new(specimen, params.detergent);
+    check_micelle(params, microscope, micelle.as_ref())?;
+    let hinge_a = specimen.moving.map(|part| part.hinge_a);
     let setup = ImageSetup {
         potential: &potential,
         pixel_a: microscope.pixel_a,
         defocus_a: [params.min_defocus, params.max_defocus, params.max_astigmatism],
         optics: microscope.optics,
         shift_a: params.shift,
+        moving_rad: params.moving_angle.to_radians(),
+        hinge_a,
+        micelle: micelle.as_ref(),
         seed: params.seed,
     };
     let count = params.particles as usize;
@@ -58,6 +67,7 @@ pub(super) fn simulate(
         return Ok((Report::new("Simulated particles"), Vec::new()));
     }
     let mut particles = Vec::with_capacity(count);
+    let mut moving = Vec::new();
     for (item, outcome) in items.iter().zip(outcomes) {
         let Outcome::Done(truths) = outcome else { continue };
         let stack_path = ctx.table_path(&file(item));
@@ -66,6 +76,7 @@ pub(super) fn simulate(
             pose: Some(truth.pose),
             ..Particle::of_image(0, &stack_path, i as u32)
         }));
+        moving.extend(hinge_a.iter().flat_map(|&hinge| truths.iter().map(move |t| t.moving_pose(hinge))));
     }
     particles.iter_mut().enumerate().for_each(|(i, particle)| particle.id = i as u64);
     let truth = ParticleSet {
@@ -74,10 +85,16 @@ pub(super) fn simulate(
         pixel_size_a: microscope.pixel_a,
         particles,
     };
-    let outputs = write_tables(ctx, &truth)?;
+    let mut outputs = write_tables(ctx, &truth)?;
+    if hinge_a.is_some() {
+        let mut of_part = truth.clone();
+        of_part.particles.iter_mut().zip(moving).for_each(|(particle, pose)| particle.pose = Some(pose));
+        ctx.create_at_path(TRUTH_MOVING, |path| table::particles::write(path, &of_part))?;
+        outputs.push(table_output(&of_part, "truth_moving", TRUTH_MOVING));
+    }
     let shown: Vec<ImageTruth> = (0..SHOWN.min(count)).map(|i| setup.truth(i as u64)).collect();
     let noisy = shown.iter().enumerate().map(|(i, truth)| setup.image(i as u64, truth, scale)).collect();
-    let clean = shown.iter().map(|truth| setup.signal(truth)).collect();
+    let clean = shown.iter().enumerate().map(|(i, truth)| setup.signal(i as u64, truth)).collect();
     let report = super::report::particles(params, &truth, noisy, clean, potential.radial_error());
     Ok((report, outputs))
 }
@@ -88,10 +105,38 @@ fn write_tables(ctx: &Ctx<'_>, truth: &ParticleSet) -> Result<Vec<Output>, Stage
     let mut unaligned = truth.clone();
     unaligned.particles.iter_mut().for_each(|particle| particle.pose = None);
     ctx.create_at_path(PARTICLES, |path| table::particles::write(path, &unaligned))?;
-    let output = |slot: &str, path: &str| Output {
-        pixel_size_a: Some(truth.pixel_size_a),
-        box_px: Some(truth.box_px),
-        ..Output::new(slot, Kind::Particles, path, truth.particles.len() as u64)
+    Ok(vec![table_output(truth, "particles", PARTICLES), table_output(truth, "truth", TRUTH)])
+}
+
+fn table_output(set: &ParticleSet, slot: &str, path: &str) -> Output {
+    Output {
+        pixel_size_a: Some(set.pixel_size_a),
+        box_px: Some(set.box_px),
+        ..Output::new(slot, Kind::Particles, path, set.particles.len() as u64)
+    }
+}
+
+/// Refuses a micelle that was asked for and has no place: no membrane in the model, or no room in the box.
+fn check_micelle(
+    params: &Simulate,
+    microscope: &Microscope,
+    micelle: Option<&Micelle>,
+) -> Result<(), BadParam> {
+    if params.detergent == 0 {
+        return Ok(());
+    }
+    let Some(micelle) = micelle else {
+        let why = "needs a model with atoms about z = 0, where the membrane is";
+        return Err(BadParam::new("detergent", params.detergent, why)
+            .hint("orient the model: the membrane's normal along z, its middle at z = 0"));
     };
-    Ok(vec![output("particles", PARTICLES), output("truth", TRUTH)])
+    let (edge, diameter) = (f64::from(params.box_size) * microscope.pixel_a, 2.0 * micelle.reach_a());
+    if edge < diameter {
+        let why = format!("is {edge:.0} Å, but the micelle is {diameter:.0} Å across");
+        let least = (diameter / microscope.pixel_a).ceil();
+        return Err(
+            BadParam::new("box_size", params.box_size, why).hint(format!("set it to {least} or more"))
+        );
+    }
+    Ok(())
 }

@@ -10,13 +10,14 @@
 //! the leading singular vectors over the classes, and each atom is spread with four weights: four transforms serve all.
 
 use super::scattering::{VOLT_A2, excess};
-use super::specimen::Specimen;
+use super::specimen::{MovingPart, Specimen};
 use nalgebra::DMatrix;
 use ndarray::{Array2, Array3};
 use num_complex::Complex32;
 use rayon::prelude::*;
 use std::f64::consts::{PI, TAU};
 use vitreous_compute::fourier::{HalfImage, HalfVolume, next_5_smooth};
+use vitreous_formats::atomic_model::Element;
 use vitreous_model::conventions::{centre, signed_frequency};
 use vitreous_model::pose::Rotation;
 
@@ -39,6 +40,31 @@ pub struct Potential<'a> {
     radial: Radial,
     /// Weights of each atom, occupancy included.
     weights: Vec<[f32; CHANNELS]>,
+    /// Weights of a carbon atom of the commonest class, the substance of detergents.
+    carbon: [f32; CHANNELS],
+}
+
+/// How one particle differs from the model.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Conformation {
+    /// By how much the moving part has turned about its hinge, in the volume's frame.
+    pub turn: Rotation,
+    /// Where it has further carbon atoms, Å from the centre.
+    pub carbons_a: Vec<[f64; 3]>,
+}
+
+impl Conformation {
+    /// The place of atom `index` of the model at `p`.
+    fn place(&self, moving: Option<MovingPart>, index: usize, p: [f64; 3]) -> [f64; 3] {
+        match moving {
+            Some(part) if index >= part.first => {
+                let h = part.hinge_a;
+                let turned = self.turn.apply([0, 1, 2].map(|axis| p[axis] - h[axis]));
+                [0, 1, 2].map(|axis| turned[axis] + h[axis])
+            }
+            _ => p,
+        }
+    }
 }
 
 impl<'a> Potential<'a> {
@@ -54,7 +80,9 @@ impl<'a> Potential<'a> {
             .zip(&specimen.occupancies)
             .map(|(&class, &occupancy)| class_weights[usize::from(class)].map(|w| (w * occupancy) as f32))
             .collect();
-        Self { specimen, n, pixel_a, grid, kernel, radial, weights }
+        let carbon = commonest_carbon(specimen).map_or([0.0; CHANNELS], |class| class_weights[class]);
+        let carbon = carbon.map(|w| w as f32);
+        Self { specimen, n, pixel_a, grid, kernel, radial, weights, carbon }
     }
 
     /// Part of the scattering, as rms over atoms and k, that the shared radial functions leave out.
@@ -65,7 +93,17 @@ impl<'a> Potential<'a> {
     /// The transform of the projection `P(x, y) = ∫ V(R (x, y, z)) dz` in V·Å, its content moved by `shift_px` pixels
     /// from the centre of the box, phases counted from the centre; `|q| < n/2` along each axis.
     pub fn projection(&self, rotation: Rotation, shift_px: [f64; 2]) -> HalfImage {
-        let spread = self.spread(rotation, shift_px);
+        self.projection_of(&Conformation::default(), rotation, shift_px)
+    }
+
+    /// The same of a particle that differs from the model.
+    pub fn projection_of(
+        &self,
+        conformation: &Conformation,
+        rotation: Rotation,
+        shift_px: [f64; 2],
+    ) -> HalfImage {
+        let spread = self.spread(conformation, rotation, shift_px);
         let mut out = HalfImage::zeros_box(self.n);
         let scale = VOLT_A2 / (self.pixel_a * self.pixel_a);
         for channel in 0..CHANNELS {
@@ -126,13 +164,22 @@ impl<'a> Potential<'a> {
     }
 
     /// The atoms seen along a direction, on the fine grid `[grid, grid]`, four weights a point.
-    fn spread(&self, rotation: Rotation, shift_px: [f64; 2]) -> Vec<[f32; CHANNELS]> {
+    fn spread(
+        &self,
+        conformation: &Conformation,
+        rotation: Rotation,
+        shift_px: [f64; 2],
+    ) -> Vec<[f32; CHANNELS]> {
         let mut plane = vec![[0.0; CHANNELS]; self.grid * self.grid];
         let m = rotation.matrix();
         let per_a = self.grid as f64 / (self.n as f64 * self.pixel_a);
         let per_px = self.grid as f64 / self.n as f64;
         let middle = centre(self.grid) as f64;
-        for (p, weights) in self.specimen.positions_a.iter().zip(&self.weights) {
+        let moving = self.specimen.moving;
+        let of_model = self.specimen.positions_a.iter().enumerate();
+        let of_model = of_model.map(|(index, &p)| conformation.place(moving, index, p)).zip(&self.weights);
+        let further = conformation.carbons_a.iter().map(|&p| (p, &self.carbon));
+        for (p, weights) in of_model.chain(further) {
             // the image frame's x and y of the volume's point p: rows of R⁻¹, columns of R
             let along = |axis: usize| m[0][axis] * p[0] + m[1][axis] * p[1] + m[2][axis] * p[2];
             let (xs, kx) = self.kernel.at(along(0) * per_a + shift_px[0] * per_px + middle);
@@ -168,6 +215,14 @@ impl<'a> Potential<'a> {
         }
         volume
     }
+}
+
+/// The class of carbon that most atoms are of.
+fn commonest_carbon(specimen: &Specimen) -> Option<usize> {
+    let mut counts = vec![0usize; specimen.classes.len()];
+    specimen.class_of.iter().for_each(|&class| counts[usize::from(class)] += 1);
+    let carbon = |class: &usize| specimen.classes[*class].element == Element::CARBON;
+    (0..counts.len()).filter(carbon).max_by_key(|&class| counts[class])
 }
 
 /// The spreading kernel `exp(β (√(1 - (2u/w)²) - 1))`, u in grid points.

@@ -69,6 +69,7 @@ pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     let microscope = Microscope::of(&params)?;
     let model = params.model.as_ref().map(|path| ctx.resolve(&path.to_string_lossy()));
     let model = model.ok_or_else(|| BadParam::new("model", "", "is required"))?;
+    let moving = params.moving.as_ref().map(|path| ctx.resolve(&path.to_string_lossy()));
     let specimen = specimen::load(
         &model,
         Preparation {
@@ -76,6 +77,7 @@ pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
             symmetry: params.symmetry,
             b_a2: params.bfactor,
             use_deposited_b: params.deposited_bfactors,
+            moving: moving.as_deref(),
         },
     )?;
     check_box(&params, &microscope, &specimen)?;

@@ -23,6 +23,15 @@ pub struct AtomClass {
     pub b_a2: f64,
 }
 
+/// Atoms that turn as a rigid body against the others.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MovingPart {
+    /// The first of them; all others follow it.
+    pub first: usize,
+    /// The point they turn about, Å from the centre.
+    pub hinge_a: [f64; 3],
+}
+
 /// The molecule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Specimen {
@@ -36,6 +45,12 @@ pub struct Specimen {
     pub class_of: Vec<u16>,
     /// The classes.
     pub classes: Vec<AtomClass>,
+    /// The part that moves, if there is one.
+    pub moving: Option<MovingPart>,
+    /// Where the model's own origin lies, Å.
+    pub origin_a: [f64; 3],
+    /// The model's own z axis, of unit length.
+    pub z_axis: [f64; 3],
     /// Distance of the farthest atom from the centre, Å.
     pub radius_a: f64,
     /// What a reader of the report should know.
@@ -53,6 +68,8 @@ pub struct Preparation<'a> {
     pub b_a2: f64,
     /// Add the deposited B-factors.
     pub use_deposited_b: bool,
+    /// Model of a part that moves, in the frame of the first.
+    pub moving: Option<&'a Path>,
 }
 
 /// Reads a model and prepares it.
@@ -60,8 +77,10 @@ pub struct Preparation<'a> {
 /// # Errors
 /// A file that is no model, has no such assembly, no atom with known scattering, or not the symmetry.
 pub fn load(path: &Path, how: Preparation<'_>) -> Result<Specimen, StageError> {
-    let model =
-        atomic_model::read(path).map_err(|e| StageError::input(e.to_string(), "give a PDB or mmCIF file"))?;
+    let read = |path| {
+        atomic_model::read(path).map_err(|e| StageError::input(e.to_string(), "give a PDB or mmCIF file"))
+    };
+    let model = read(path)?;
     let name = if model.id.is_empty() {
         path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
     } else {
@@ -78,25 +97,60 @@ pub fn load(path: &Path, how: Preparation<'_>) -> Result<Specimen, StageError> {
             )
         })?
     };
-    let mut specimen = Specimen::new(name, &model, how)?;
+    let mut specimen = Specimen::empty(name);
+    specimen.add(&model, how);
+    if let Some(path) = how.moving {
+        let first = specimen.positions_a.len();
+        specimen.add(&read(path)?, how);
+        if first == specimen.positions_a.len() {
+            return Err(StageError::input(
+                format!("{}: no atom of an element whose scattering is known", path.display()),
+                "give a model of a part that moves",
+            ));
+        }
+        let hinge_a = hinge(specimen.positions_a.split_at(first));
+        specimen.moving = Some(MovingPart { first, hinge_a });
+    }
+    if specimen.positions_a.is_empty() {
+        return Err(StageError::input(
+            format!("{}: no atom of an element whose scattering is known", specimen.name),
+            "give a model of a biological molecule",
+        ));
+    }
+    specimen.centre();
     if how.symmetry.order() > 1 {
         specimen.turn_axes(how.symmetry)?;
     }
     Ok(specimen)
 }
 
+/// The moving atom nearest the middle of the others.
+fn hinge((fixed, moving): (&[[f64; 3]], &[[f64; 3]])) -> [f64; 3] {
+    let count = fixed.len().max(1) as f64;
+    let middle = [0, 1, 2].map(|axis| fixed.iter().map(|p| p[axis]).sum::<f64>() / count);
+    let distance2 = |p: &[f64; 3]| (0..3).map(|axis| (p[axis] - middle[axis]).powi(2)).sum::<f64>();
+    moving.iter().copied().min_by(|a, b| distance2(a).total_cmp(&distance2(b))).unwrap_or(middle)
+}
+
 impl Specimen {
-    /// Classifies the atoms and centres them.
-    fn new(name: String, model: &AtomicModel, how: Preparation<'_>) -> Result<Self, StageError> {
-        let mut specimen = Self {
+    /// Nothing yet.
+    fn empty(name: String) -> Self {
+        Self {
             name,
-            positions_a: Vec::with_capacity(model.atoms.len()),
-            occupancies: Vec::with_capacity(model.atoms.len()),
-            class_of: Vec::with_capacity(model.atoms.len()),
+            positions_a: Vec::new(),
+            occupancies: Vec::new(),
+            class_of: Vec::new(),
             classes: Vec::new(),
+            moving: None,
+            origin_a: [0.0; 3],
+            z_axis: [0.0, 0.0, 1.0],
             radius_a: 0.0,
             notes: Vec::new(),
-        };
+        }
+    }
+
+    /// Adds the atoms of a model whose scattering is known, by class.
+    fn add(&mut self, model: &AtomicModel, how: Preparation<'_>) {
         let mut unknown: Vec<&str> = Vec::new();
         for atom in &model.atoms {
             if super::scattering::coefficients(atom.element).is_none() {
@@ -108,38 +162,29 @@ impl Specimen {
                 element: atom.element,
                 b_a2: ((how.b_a2 + deposited) / B_STEP_A2).round().max(0.0) * B_STEP_A2,
             };
-            let index = specimen.classes.iter().position(|known| *known == class).unwrap_or_else(|| {
-                specimen.classes.push(class);
-                specimen.classes.len() - 1
+            let index = self.classes.iter().position(|known| *known == class).unwrap_or_else(|| {
+                self.classes.push(class);
+                self.classes.len() - 1
             });
-            specimen.class_of.push(index as u16);
-            specimen.positions_a.push(atom.position_a);
-            specimen.occupancies.push(atom.occupancy);
-        }
-        if specimen.positions_a.is_empty() {
-            return Err(StageError::input(
-                format!("{}: no atom of an element whose scattering is known", specimen.name),
-                "give a model of a biological molecule",
-            ));
+            self.class_of.push(index as u16);
+            self.positions_a.push(atom.position_a);
+            self.occupancies.push(atom.occupancy);
         }
         if !unknown.is_empty() {
             let count = unknown.len();
             unknown.sort_unstable();
             unknown.dedup();
             let elements = unknown.join(", ");
-            specimen
-                .notes
-                .push(format!("{count} atoms without scattering factors were left out ({elements})"));
+            self.notes.push(format!("{count} atoms without scattering factors were left out ({elements})"));
         }
-        specimen.centre();
-        Ok(specimen)
     }
 
     /// Moves the centre of the atoms to the origin.
     fn centre(&mut self) {
         let count = self.positions_a.len() as f64;
         let mean = [0, 1, 2].map(|axis| self.positions_a.iter().map(|p| p[axis]).sum::<f64>() / count);
-        for position in &mut self.positions_a {
+        let hinge = self.moving.iter_mut().map(|part| &mut part.hinge_a);
+        for position in self.positions_a.iter_mut().chain([&mut self.origin_a]).chain(hinge) {
             (0..3).for_each(|axis| position[axis] -= mean[axis]);
         }
         let norm2 = |p: &[f64; 3]| p.iter().map(|x| x * x).sum::<f64>();
@@ -163,9 +208,11 @@ impl Specimen {
         // the map is to be read at R x + t, so an atom at p comes to lie at R⁻¹ (p - t)
         let back = found.placement.rotation.inverse();
         let shift = found.placement.shift_px.map(|t| t * voxel_a);
-        for position in &mut self.positions_a {
+        let hinge = self.moving.iter_mut().map(|part| &mut part.hinge_a);
+        for position in self.positions_a.iter_mut().chain([&mut self.origin_a]).chain(hinge) {
             *position = back.apply([0, 1, 2].map(|axis| position[axis] - shift[axis]));
         }
+        self.z_axis = back.apply(self.z_axis);
         self.notes.push(format!("axes of {group} found; correlation with itself {:.3}", found.correlation));
         Ok(())
     }

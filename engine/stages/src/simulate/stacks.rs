@@ -1,12 +1,13 @@
 //! Particle images of a known structure in white noise.
 
 use super::exposure::{apply_ctf, random_ctf};
-use super::potential::Potential;
+use super::micelle::Micelle;
+use super::potential::{Conformation, Potential};
 use super::random::{Purpose, normal, rotation, stream, uniform};
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use vitreous_model::ctf::CtfParams;
-use vitreous_model::pose::Pose;
+use vitreous_model::pose::{Pose, Rotation};
 
 /// Images from which the signal's variance is taken.
 const VARIANCE_IMAGES: u64 = 24;
@@ -23,6 +24,12 @@ pub struct ImageSetup<'a> {
     pub optics: CtfParams,
     /// Largest displacement along x and y, Å.
     pub shift_a: f64,
+    /// Standard deviation of the moving part's turn about each axis, radians.
+    pub moving_rad: f64,
+    /// Point that it turns about, Å from the centre, if anything moves.
+    pub hinge_a: Option<[f64; 3]>,
+    /// Detergent.
+    pub micelle: Option<&'a Micelle>,
     /// Seed of everything.
     pub seed: u64,
 }
@@ -34,6 +41,23 @@ pub struct ImageTruth {
     pub ctf: CtfParams,
     /// Its pose.
     pub pose: Pose,
+    /// By how much its moving part has turned, in the volume's frame.
+    pub turn: Rotation,
+}
+
+impl ImageTruth {
+    /// The pose of the moving part, which turned about `hinge_a`.
+    ///
+    /// A point x of it lies at `δ(x - h) + h`, which an image shows at `R⁻¹(δ(x - h) + h) + t`: the pose `δ⁻¹ R`, moved by
+    /// `R⁻¹(h - δ h)`.
+    pub fn moving_pose(&self, hinge_a: [f64; 3]) -> Pose {
+        let turned = self.turn.apply(hinge_a);
+        let moved = self.pose.rotation.inverse().apply([0, 1, 2].map(|i| hinge_a[i] - turned[i]));
+        Pose {
+            rotation: self.turn.inverse() * self.pose.rotation,
+            shift_a: [0, 1].map(|i| self.pose.shift_a[i] + moved[i]),
+        }
+    }
 }
 
 impl ImageSetup<'_> {
@@ -43,13 +67,22 @@ impl ImageSetup<'_> {
         let ctf = random_ctf(rng, self.optics, self.defocus_a);
         let rotation = rotation(rng);
         let shift_a = [0, 1].map(|_| uniform(rng, -self.shift_a, self.shift_a));
-        ImageTruth { ctf, pose: Pose { rotation, shift_a } }
+        let mut turn = Rotation::IDENTITY;
+        if self.hinge_a.is_some() {
+            let rng = &mut stream(self.seed, Purpose::Conformation, index, 0);
+            turn = Rotation::from_rotation_vector([0; 3].map(|_| self.moving_rad * normal(rng)));
+        }
+        ImageTruth { ctf, pose: Pose { rotation, shift_a }, turn }
     }
 
     /// The image without noise, V·Å, particle white.
-    pub fn signal(&self, truth: &ImageTruth) -> Array2<f32> {
+    pub fn signal(&self, index: u64, truth: &ImageTruth) -> Array2<f32> {
         let shift_px = truth.pose.shift_a.map(|t| t / self.pixel_a);
-        let mut half = self.potential.projection(truth.pose.rotation, shift_px);
+        let molecules =
+            |micelle: &Micelle| micelle.carbons(&mut stream(self.seed, Purpose::Conformation, index, 1));
+        let carbons_a = self.micelle.map(molecules).unwrap_or_default();
+        let conformation = Conformation { turn: truth.turn, carbons_a };
+        let mut half = self.potential.projection_of(&conformation, truth.pose.rotation, shift_px);
         apply_ctf(&mut half, &truth.ctf, self.pixel_a);
         half.into_box()
     }
@@ -57,13 +90,13 @@ impl ImageSetup<'_> {
     /// Mean variance of the signal over a box, of the first images, (V·Å)².
     pub fn signal_variance(&self, images: u64) -> f64 {
         let count = images.min(VARIANCE_IMAGES);
-        let sum: f64 = (0..count).map(|i| variance(&self.signal(&self.truth(i)))).sum();
+        let sum: f64 = (0..count).map(|i| variance(&self.signal(i, &self.truth(i)))).sum();
         sum / count.max(1) as f64
     }
 
     /// The image of `index` with noise of variance 1, and the signal scaled by `scale` (1/(V·Å)).
     pub fn image(&self, index: u64, truth: &ImageTruth, scale: f64) -> Array2<f32> {
-        let mut image = self.signal(truth);
+        let mut image = self.signal(index, truth);
         let rng = &mut stream(self.seed, Purpose::Noise, index, 0);
         image.iter_mut().for_each(|v| *v = (f64::from(*v) * scale + normal(rng)) as f32);
         image

@@ -1,10 +1,12 @@
 use super::camera::Camera;
 use super::exposure::{Exposed, Scene, Setup, apply_ctf};
+use super::micelle::Micelle;
 use super::motion::{Amount, Motion};
-use super::potential::Potential;
+use super::potential::{Conformation, Potential};
 use super::random::{Purpose, rotation, stream, uniform};
 use super::scattering::{VOLT_A2, excess};
-use super::specimen::{AtomClass, Preparation, Specimen};
+use super::specimen::{AtomClass, MovingPart, Preparation, Specimen};
+use super::stacks::ImageTruth;
 use crate::{Ctx, Stage, StageError};
 use ndarray::{ArrayView2, s};
 use serde_json::{Value, json};
@@ -20,7 +22,7 @@ use vitreous_jobs::simulate::Simulate as Params;
 use vitreous_model::conventions::signed_frequency;
 use vitreous_model::ctf::CtfParams;
 use vitreous_model::params::Validate;
-use vitreous_model::pose::Rotation;
+use vitreous_model::pose::{Pose, Rotation};
 use vitreous_model::report::Report;
 use vitreous_model::units::{Degrees, Kilovolt, Millimetre};
 
@@ -34,8 +36,24 @@ fn carbon_and_oxygen(count: usize, radius_a: f64) -> Specimen {
         occupancies: (0..count).map(|i| if i % 5 == 0 { 0.5 } else { 1.0 }).collect(),
         class_of: (0..count).map(|i| (i % 3) as u16).collect(),
         classes: vec![class("C", 20.0), class("O", 20.0), class("Fe", 60.0)],
+        moving: None,
+        origin_a: [0.0; 3],
+        z_axis: [0.0, 0.0, 1.0],
         radius_a: 3f64.sqrt() * radius_a,
         notes: Vec::new(),
+    }
+}
+
+/// Usual optics at no defocus in particular.
+fn optics() -> CtfParams {
+    CtfParams {
+        defocus_u_a: 0.0,
+        defocus_v_a: 0.0,
+        astigmatism_angle: Degrees(0.0),
+        phase_shift: Degrees(0.0),
+        voltage: Kilovolt(300.0),
+        cs: Millimetre(2.7),
+        amplitude_contrast: 0.1,
     }
 }
 
@@ -218,7 +236,13 @@ fn correlation(a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>) -> f64 {
 fn particles_lie_dark_where_the_truth_says() {
     let folder = tempfile::tempdir().unwrap();
     write_model(folder.path());
-    let how = Preparation { assembly: "", symmetry: Default::default(), b_a2: 40.0, use_deposited_b: false };
+    let how = Preparation {
+        assembly: "",
+        symmetry: Default::default(),
+        b_a2: 40.0,
+        use_deposited_b: false,
+        moving: None,
+    };
     let specimen = super::specimen::load(&folder.path().join("model.atoms"), how).unwrap();
     // one particle in a wide patch, so that neither neighbours' fringes nor its own leave the window
     let (n, pixel_a) = (96, 2.0);
@@ -226,15 +250,7 @@ fn particles_lie_dark_where_the_truth_says() {
     let camera = Camera::random(1, 256, 192, 0.0, 0);
     // so many electrons that their noise does not matter, and no damage
     let amount = Amount { drift_px: 9.0, local_px: 4.0, frames: 3, dose_per_frame: 1e6, size: [256, 192] };
-    let optics = CtfParams {
-        defocus_u_a: 0.0,
-        defocus_v_a: 0.0,
-        astigmatism_angle: Degrees(0.0),
-        phase_shift: Degrees(0.0),
-        voltage: Kilovolt(300.0),
-        cs: Millimetre(2.7),
-        amplitude_contrast: 0.1,
-    };
+    let optics = optics();
     let setup = Setup {
         potential: &potential,
         patch_px: n,
@@ -358,7 +374,7 @@ fn a_model_is_turned_to_its_axes() {
     }
     let path = folder.path().join("d2.atoms");
     write(&path, text.as_bytes());
-    let how = Preparation { assembly: "", symmetry: group, b_a2: 20.0, use_deposited_b: false };
+    let how = Preparation { assembly: "", symmetry: group, b_a2: 20.0, use_deposited_b: false, moving: None };
     let specimen = super::specimen::load(&path, how).unwrap();
     // every atom has a partner under each operator
     for operator in group.rotations() {
@@ -431,4 +447,56 @@ fn every_bad_parameter_is_named() {
 fn the_page_has_the_parameters() {
     let table = vitreous_jobs::page::parameter_table(vitreous_jobs::find("simulate").unwrap());
     assert!(include_str!("README.md").contains(&table), "put this into README.md:\n{table}");
+}
+
+/// The particle that moves is the same projection as the moving part alone in its own pose.
+#[test]
+fn a_moving_part_has_the_pose_that_is_said() {
+    let whole = carbon_and_oxygen(60, 18.0);
+    let (first, hinge_a) = (40, whole.positions_a[45]);
+    let moving = Specimen { moving: Some(MovingPart { first, hinge_a }), ..whole.clone() };
+    let atoms = |range: std::ops::Range<usize>| Specimen {
+        positions_a: whole.positions_a[range.clone()].to_vec(),
+        occupancies: whole.occupancies[range.clone()].to_vec(),
+        class_of: whole.class_of[range].to_vec(),
+        ..whole.clone()
+    };
+    let (fixed, part) = (atoms(0..first), atoms(first..60));
+    let truth = ImageTruth {
+        ctf: optics(),
+        pose: Pose { rotation: Rotation::new(0.3, 0.5, -0.6, 0.2), shift_a: [2.0, -3.0] },
+        turn: Rotation::from_rotation_vector([0.2, -0.1, 0.3]),
+    };
+    let of_part = truth.moving_pose(hinge_a);
+    let image = |specimen: &Specimen, turn: Rotation, pose: Pose| {
+        let conformation = Conformation { turn, ..Conformation::default() };
+        let shift_px = pose.shift_a.map(|a| a / 1.5);
+        Potential::new(specimen, 48, 1.5).projection_of(&conformation, pose.rotation, shift_px).into_box()
+    };
+    let together = image(&moving, truth.turn, truth.pose);
+    let sum = image(&fixed, Rotation::IDENTITY, truth.pose) + image(&part, Rotation::IDENTITY, of_part);
+    let largest = sum.iter().fold(0f32, |a, b| a.max(b.abs()));
+    assert!((&together - &sum).iter().all(|d| d.abs() < 1e-3 * largest));
+    let still = image(&moving, Rotation::IDENTITY, truth.pose);
+    assert!((&together - &still).iter().any(|d| d.abs() > 0.2 * largest), "it does move");
+}
+
+#[test]
+fn detergent_lies_about_the_membrane_part_and_differs_between_particles() {
+    let mut specimen = carbon_and_oxygen(400, 30.0);
+    specimen.origin_a = [0.0, 0.0, 10.0];
+    assert!(Micelle::new(&specimen, 0).is_none());
+    let micelle = Micelle::new(&specimen, 80).unwrap();
+    let [first, second] =
+        [0, 1].map(|index| micelle.carbons(&mut stream(1, Purpose::Conformation, index, 1)));
+    assert_eq!(first.len(), 80 * 35);
+    assert_ne!(first, second);
+    let height = first.iter().map(|p| p[2] - 10.0).sum::<f64>() / first.len() as f64;
+    assert!(height.abs() < 3.0, "{height}");
+    // beyond the outline, which is 30 to 42 Å from the middle, but for a molecule's own size
+    let within = first.iter().filter(|p| p[0].hypot(p[1]) < 25.0).count();
+    assert!(within < first.len() / 50, "{within}");
+    assert!(first.iter().all(|p| p.iter().map(|v| v * v).sum::<f64>().sqrt() < micelle.reach_a() + 12.0));
+    specimen.origin_a = [0.0, 0.0, 200.0];
+    assert!(Micelle::new(&specimen, 80).is_none(), "no atom at the membrane's height");
 }

@@ -17,7 +17,7 @@ use crate::cpu::project::Projector;
 use crate::device::Cpu;
 use crate::likelihood::BAND_EDGE_PX;
 use crate::ops::align::{
-    Align, AlignImage, AlignLevel, Alignment, NormalEquations, PARAMETERS, PixelPose, ShellSums, ShiftPrior,
+    Align, AlignImage, AlignLevel, Alignment, NormalEquations, PARAMETERS, PixelPose, PosePrior, ShellSums,
 };
 use lattice::{Lattice, LatticeImage};
 use nalgebra::{SMatrix, SVector};
@@ -82,7 +82,7 @@ struct Problem<'a> {
     lattice: &'a Lattice,
     image: &'a LatticeImage,
     weights: &'a [f32],
-    prior: ShiftPrior,
+    prior: PosePrior,
     rmax: f64,
     simd: Simd,
 }
@@ -99,15 +99,7 @@ impl Problem<'_> {
                 pose,
             },
         );
-        if self.prior.sigma_px.is_finite() {
-            let precision = 1.0 / self.prior.sigma_px.max(1e-3).powi(2);
-            for axis in 0..2 {
-                let offset = pose.shift_px[axis] - self.prior.centre_px[axis];
-                found.log_likelihood -= 0.5 * precision * offset * offset;
-                found.gradient[3 + axis] -= precision * offset;
-                found.hessian[3 + axis][3 + axis] += precision;
-            }
-        }
+        self.prior.add_to(&pose, &mut found);
         found
     }
 

@@ -81,7 +81,16 @@ pub fn report(
     report.data.insert("fsc".into(), fsc_table(data, maps, &spherical));
     report.data.insert("amplitudes".into(), amplitudes(data, state));
     report.data.insert("iterations".into(), history(state));
+    if let Some(by_place) = &maps.by_place {
+        report.data.insert("gains".into(), gains(data, &by_place.gains));
+    }
     report
+}
+
+/// Mean gain in the mask by band.
+fn gains(data: &Data, gains: &[(f64, f64)]) -> serde_json::Value {
+    let edge_a = data.geometry.edge_a();
+    gains.iter().map(|(radius, gain)| json!({"resolution_A": edge_a / radius, "gain": gain})).collect()
 }
 
 /// Standard deviation about 1.

@@ -1,18 +1,18 @@
-//! The refinement of one class, its outputs and its report.
+//! The whole job of those that refine one rigid structure: refinement, outputs, report.
 
-use super::report;
-use crate::refinement::chunks::Chunks;
-use crate::refinement::data::Data;
-use crate::refinement::{Engine, Settings, course, results};
+use super::chunks::Chunks;
+use super::data::Data;
+use super::{Engine, Settings, course, results, rigid_report};
 use crate::{Ctx, StageError};
 use vitreous_formats::table::particles;
 use vitreous_jobs::refine_homogeneous::RefineHomogeneous;
+use vitreous_jobs::refinement::Regularisation;
 use vitreous_model::event::EventKind;
 use vitreous_model::outputs::{Kind, Output};
-use vitreous_model::params::Validate;
 use vitreous_model::report::Report;
 
-fn settings(params: &RefineHomogeneous) -> Settings {
+/// What the parameters of a refinement of the whole structure ask for.
+pub fn settings(params: &RefineHomogeneous, regularisation: Regularisation) -> Settings {
     Settings {
         symmetry: params.symmetry,
         classes: 1,
@@ -24,6 +24,8 @@ fn settings(params: &RefineHomogeneous) -> Settings {
         angular_step_deg: params.angular_step,
         shift_range_a: params.shift_range,
         masking: params.masking,
+        locality: None,
+        regularisation,
         amplitudes: params.amplitudes,
         modes: params.modes as usize,
         padding: params.padding,
@@ -39,15 +41,12 @@ fn settings(params: &RefineHomogeneous) -> Settings {
 ///
 /// # Errors
 /// Unfit inputs, images that fail, files that cannot be written, a request to stop.
-pub fn run<D: Engine>(ctx: &Ctx<'_>, device: &D) -> Result<Report, StageError> {
-    let params: RefineHomogeneous = ctx.params()?;
-    params.validate()?;
-    let settings = settings(&params);
-    let data = Data::load(ctx, &settings)?;
+pub fn run<D: Engine>(ctx: &Ctx<'_>, device: &D, settings: &Settings) -> Result<Report, StageError> {
+    let data = Data::load(ctx, settings)?;
     let chunks = Chunks::new(&data, settings.image_cache_gib, ctx.comm);
-    let state = course::run(ctx, device, &data, &settings, &chunks)?;
+    let state = course::run(ctx, device, &data, settings, &chunks)?;
     ctx.say(EventKind::Phase { name: "final maps".into(), total: data.usable.len() as u64 });
-    let Some(maps) = results::final_maps(ctx, device, &data, &settings, &chunks, &state, 0)? else {
+    let Some(maps) = results::final_maps(ctx, device, &data, settings, &chunks, &state, 0)? else {
         return Ok(Report::new(""));
     };
     let combined = maps.combined();
@@ -57,5 +56,5 @@ pub fn run<D: Engine>(ctx: &Ctx<'_>, device: &D) -> Result<Report, StageError> {
     let count = set.particles.len() as u64;
     ctx.output(results::sized(&data, Output::new("particles", Kind::Particles, "particles.h5", count)));
     ctx.output(results::sized(&data, Output::new("mask", Kind::Mask, "mask.mrc", 1)));
-    Ok(report::report(ctx, &data, &settings, &state, &maps, &combined))
+    Ok(rigid_report::report(ctx, &data, settings, &state, &maps, &combined))
 }
