@@ -98,8 +98,9 @@ def group(name):
     return np.array(found)
 
 
-def pose_errors(found, truth, symmetry):
-    """Median and 95 % quantile of the angles between poses, degrees, up to the group and one common rotation."""
+def common_rotation(found, truth, symmetry):
+    """Angles between poses, degrees, up to the group and one common rotation, and that rotation: it takes the map's points to
+    those of the truth."""
     names = [name for name in truth if name in found]
     a = matrices(np.array([found[name] for name in names], float))
     b = matrices(np.array([truth[name] for name in names], float))
@@ -114,7 +115,59 @@ def pose_errors(found, truth, symmetry):
         near = angles < 10
         u, _, v = np.linalg.svd(np.einsum("nij,nik->jk", best[near], a[near]))
         common = common @ (u @ np.diag([1, 1, np.linalg.det(u @ v)]) @ v)
+    return angles, common
+
+
+def pose_errors(found, truth, symmetry):
+    """Median and 95 % quantile of the angles between poses, degrees, up to the group and one common rotation."""
+    angles, _ = common_rotation(found, truth, symmetry)
     return {"median_deg": round(float(np.median(angles)), 3), "p95_deg": round(float(np.quantile(angles, 0.95)), 3)}
+
+
+def sheared(volume, axis, along, factor):
+    """The volume with each line along one axis moved by `factor` times its place along the other, by its transform."""
+    n = volume.shape[0]
+    shape = [1, 1, 1]
+    shape[axis] = n
+    frequency = np.fft.fftfreq(n).reshape(shape)
+    shape = [1, 1, 1]
+    shape[along] = n
+    moved = factor * (np.arange(n) - n // 2).reshape(shape)
+    return np.fft.ifft(np.fft.fft(volume, axis=axis) * np.exp(-2j * np.pi * frequency * moved), axis=axis).real
+
+
+def turned_in_plane(volume, first, second, angle):
+    """The volume turned by a small angle from one axis towards the other, by three shears."""
+    volume = sheared(volume, first, second, -np.tan(angle / 2))
+    volume = sheared(volume, second, first, np.sin(angle))
+    return sheared(volume, first, second, -np.tan(angle / 2))
+
+
+def on_truth(volume, truth, mask, common):
+    """A map whose points x stand at `common x` in the truth, for small turns, brought there; the shift that is left is found by
+    correlation within the mask."""
+    # common = Rz(c) Ry(b) Rx(a); arrays are [z, y, x]
+    a = np.arctan2(common[2, 1], common[2, 2])
+    b = -np.arcsin(common[2, 0])
+    c = np.arctan2(common[1, 0], common[0, 0])
+    for first, second, angle in ((1, 0, a), (0, 2, b), (2, 1, c)):
+        volume = turned_in_plane(volume, first, second, angle)
+    n = volume.shape[0]
+    axes = [np.fft.fftfreq(n), np.fft.fftfreq(n), np.fft.rfftfreq(n)]
+    z, y, x = np.meshgrid(*axes, indexing="ij")
+    low = np.exp(-(z * z + y * y + x * x) * 60)
+    transform = np.fft.rfftn(volume)
+    total = np.zeros(3)
+    for _ in range(6):
+        moved = np.fft.irfftn(transform * np.exp(-2j * np.pi * (z * total[0] + y * total[1] + x * total[2])), s=volume.shape)
+        spectrum = np.fft.rfftn(truth * mask) * np.conj(np.fft.rfftn(moved * mask)) * low
+        scores = np.fft.irfftn(spectrum, s=volume.shape)
+        step = []
+        for axis in range(3):
+            before, here, after = (np.roll(scores, shift, axis)[0, 0, 0] for shift in (1, 0, -1))
+            step.append(0.5 * (before - after) / (before - 2 * here + after))
+        total += np.clip(step, -1, 1)
+    return np.fft.irfftn(transform * np.exp(-2j * np.pi * (z * total[0] + y * total[1] + x * total[2])), s=volume.shape)
 
 
 def poses(star):

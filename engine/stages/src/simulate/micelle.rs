@@ -93,7 +93,9 @@ impl Micelle {
     /// The farthest an atom may lie from the centre but for chance, Å.
     pub fn reach_a(&self) -> f64 {
         let widest = self.outline_a.iter().copied().fold(0.0, f64::max) + THICKNESS_A;
-        dot(self.middle_a, self.middle_a).sqrt() + widest.hypot(HALF_HEIGHT_A) + 2.0 * SPREAD_A
+        let height = dot(self.middle_a, self.axes[2]);
+        let aside = (dot(self.middle_a, self.middle_a) - height * height).max(0.0).sqrt();
+        (widest + aside).hypot(HALF_HEIGHT_A + height.abs()) + 2.0 * SPREAD_A
     }
 }
 
