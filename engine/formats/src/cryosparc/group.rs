@@ -8,6 +8,10 @@ use std::path::{Component, Path, PathBuf};
 
 /// The kind of group that holds particles.
 pub const PARTICLE: &str = "particle";
+/// The kind of group that holds movies or micrographs.
+pub const EXPOSURE: &str = "exposure";
+/// The kind of group that holds maps.
+pub const VOLUME: &str = "volume";
 
 #[derive(Debug, Serialize, Deserialize)]
 struct GroupFile {
@@ -132,7 +136,7 @@ pub fn read_joined(files: &[PathBuf]) -> Result<(Dataset, Vec<String>), CsError>
     Ok((dataset, notes))
 }
 
-/// A group to be written: all its results in one dataset.
+/// A group to be written.
 #[derive(Debug, Clone)]
 pub struct GroupOut<'a> {
     /// Name, also of its results' owner.
@@ -141,12 +145,21 @@ pub struct GroupOut<'a> {
     pub kind: &'a str,
     /// What it is, for people.
     pub description: &'a str,
-    /// Names of the results, each the first part of its fields: `blob`, `ctf` …
-    pub results: &'a [&'a str],
-    /// Name of the dataset, in the same folder.
-    pub dataset: &'a str,
-    /// Its records.
+    /// What it consists of.
+    pub results: &'a [ResultOut<'a>],
+    /// Records of each of its datasets.
     pub rows: u64,
+}
+
+/// A result of a group: the fields of one name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResultOut<'a> {
+    /// The first part of its fields: `blob`, `ctf` …
+    pub name: &'a str,
+    /// What it is, the second part of its type: mostly the same word.
+    pub kind: &'a str,
+    /// Name of the dataset that has the fields, in the group's folder.
+    pub dataset: &'a str,
 }
 
 /// Writes a group.
@@ -154,10 +167,10 @@ pub struct GroupOut<'a> {
 /// # Errors
 /// A failed write.
 pub fn write_group(out: &mut impl Write, path: &Path, group: &GroupOut<'_>) -> Result<(), CsError> {
-    let entry = |result: &&str| {
-        let kind = format!("{}.{result}", group.kind);
-        let metafile = format!(">{}", group.dataset);
-        ((*result).to_string(), ResultEntry { metafile, num_items: group.rows, kind })
+    let entry = |result: &ResultOut<'_>| {
+        let kind = format!("{}.{}", group.kind, result.kind);
+        let metafile = format!(">{}", result.dataset);
+        (result.name.to_string(), ResultEntry { metafile, num_items: group.rows, kind })
     };
     let head = GroupHead {
         name: group.name.into(),
