@@ -19,6 +19,7 @@ mod downsample_particles;
 mod estimate_ctf;
 mod estimate_local_resolution;
 mod expand_symmetry;
+mod export_cryosparc;
 mod export_relion;
 pub mod exposure_files;
 pub mod extract_particles;
@@ -30,6 +31,7 @@ pub mod import_micrographs;
 pub mod import_movies;
 mod import_particles;
 mod import_picks;
+mod import_relion_project;
 pub mod import_volume;
 mod inspect_picks;
 mod intersect_particles;
@@ -39,6 +41,7 @@ pub mod map_figures;
 mod micrograph;
 pub mod particle_images;
 mod particle_sets;
+mod row_origin;
 mod pick_blobs;
 mod pick_templates;
 mod picking;
@@ -69,6 +72,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &import_picks::ImportPicks,
     &import_particles::ImportParticles,
     &import_volume::ImportVolume,
+    &import_relion_project::ImportRelionProject,
     &check_gain::CheckGain,
     &correct_motion::CorrectMotion,
     &estimate_ctf::EstimateCtf,
@@ -99,6 +103,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &align_maps::AlignMaps,
     &resample_volume::ResampleVolume,
     &export_relion::ExportRelion,
+    &export_cryosparc::ExportCryosparc,
     &simulate::Simulate,
 ];
 

@@ -1,7 +1,10 @@
 //! Motion of one movie: the STAR file that RELION's own motion correction writes, which its polishing needs.
 
 use super::{FRAME_SHIFT_X, FRAME_SHIFT_Y};
+use crate::star::reader::StarFile;
 use crate::star::writer::{BlockOut, TableOut, number};
+use crate::star::StarError;
+use std::path::Path;
 
 /// Motion of a movie in our convention.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -26,6 +29,46 @@ pub struct MovieMotion {
     pub global_a: Vec<[f64; 2]>,
     /// Local motion on top of that; may be empty.
     pub local: Vec<LocalTrack>,
+}
+
+/// How a movie was recorded, as the file of its motion says; 0, empty or `None` where it does not.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MovieRecord {
+    /// The movie as it is named there.
+    pub movie_path: String,
+    /// The gain reference likewise, turned and mirrored already; empty: none.
+    pub gain_path: String,
+    /// Dose per frame, e/Å².
+    pub dose_per_frame: f64,
+    /// Dose before the first frame, e/Å².
+    pub pre_exposure: f64,
+    /// Of EER movies: pixels of a frame along each edge of a physical one, and camera frames in a frame.
+    pub eer: Option<[u32; 2]>,
+}
+
+/// Reads how a movie was recorded from the `general` block of a file of motion.
+///
+/// # Errors
+/// A file that is no STAR file or has no such block.
+pub fn read_movie_record(path: &Path) -> Result<MovieRecord, StarError> {
+    let file = StarFile::read(path)?;
+    let block = file.block("general").ok_or_else(|| StarError::MissingBlock {
+        path: path.into(),
+        block: "general".into(),
+        found: file.block_names(),
+        needed_for: "how the movie was recorded",
+    })?;
+    let text = |label: &str| block.pair(label).unwrap_or_default().to_string();
+    let number = |label: &str| block.pair(label).and_then(|v| v.parse().ok()).filter(|v: &f64| v.is_finite());
+    let whole = |label: &str| block.pair(label).and_then(|value| value.parse::<u32>().ok());
+    let eer = whole("rlnEERUpsampling").zip(whole("rlnEERGrouping")).map(|(by, of)| [by, of]);
+    Ok(MovieRecord {
+        movie_path: text("rlnMicrographMovieName"),
+        gain_path: text("rlnMicrographGainName"),
+        dose_per_frame: number("rlnMicrographDoseRate").unwrap_or(0.0),
+        pre_exposure: number("rlnMicrographPreExposure").unwrap_or(0.0),
+        eer,
+    })
 }
 
 /// Motion of one patch relative to the whole frame.
