@@ -17,7 +17,8 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let imported = if file.ends_with(".cs") {
         let dataset = Dataset::read(path)?;
         let resolve = |path: vitreous_formats::cryosparc::CsPath<'_>| path.path.to_string();
-        let options = ImportOptions { resolve: &resolve, fallback: Fallback::default(), mirrored: Some(false) };
+        let options =
+            ImportOptions { resolve: &resolve, fallback: Fallback::default(), mirrored: Some(false) };
         particles_of(&dataset, &options)?
     } else {
         read_particles(path, &|path| path.to_string(), &Fallback::default())?

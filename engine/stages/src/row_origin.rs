@@ -187,7 +187,12 @@ impl Micrograph {
 }
 
 /// The largest correlation of a particle in each way, with its sign; `None` if it cannot be compared in all of them.
-fn one(set: &ParticleSet, images: &ParticleImages, micrograph: &Micrograph, index: usize) -> Option<[f64; 4]> {
+fn one(
+    set: &ParticleSet,
+    images: &ParticleImages,
+    micrograph: &Micrograph,
+    index: usize,
+) -> Option<[f64; 4]> {
     let pick = set.particles[index].pick.as_ref()?;
     let image = images.read_fit(index).ok()?;
     let middle = (image.nrows() / 2) as f64;
@@ -199,7 +204,8 @@ fn one(set: &ParticleSet, images: &ParticleImages, micrograph: &Micrograph, inde
     let off = ((n / 2) * bin) as f64 + 0.5 * (bin as f64 - 1.0) - middle;
     let shift = off * set.pixel_size_a / micrograph.pixel_size_a;
     let height = micrograph.pixels.nrows() as f64;
-    let place = |other_end: bool| [pick.x_px + shift, if other_end { height - pick.y_px } else { pick.y_px } + shift];
+    let place =
+        |other_end: bool| [pick.x_px + shift, if other_end { height - pick.y_px } else { pick.y_px } + shift];
     let cuts = [false, true].map(|end| micrograph.cut(place(end), n, step).map(flat));
     let [Some(here), Some(there)] = cuts else { return None };
     let flipped = image.slice(s![..;-1, ..]).to_owned();

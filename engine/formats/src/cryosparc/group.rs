@@ -77,7 +77,7 @@ impl<'a> CsPath<'a> {
     }
 }
 
-/// The datasets that a group of a kind (`particle`, `exposure` …) names, each once, that of `blob` first.
+/// The datasets that a group of a kind (`particle`, `exposure` …) names, each once, that of the images first.
 ///
 /// # Errors
 /// A file that cannot be read, is no group, is of another kind, or names a file by an absolute or empty path.
@@ -98,7 +98,12 @@ pub fn group_files_of(path: &Path, text: &str, kind: &str) -> Result<Vec<PathBuf
     }
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut slots: Vec<(&String, &ResultEntry)> = file.results.iter().collect();
-    slots.sort_by_key(|(name, _)| name.as_str() != "blob");
+    // the records are those of the images; micrographs may stand beside the movies they were made of
+    slots.sort_by_key(|(name, _)| match name.as_str() {
+        "blob" | "micrograph_blob" => 0,
+        other if other.ends_with("blob") => 1,
+        _ => 2,
+    });
     let mut files: Vec<PathBuf> = Vec::new();
     for (name, result) in slots {
         let named = CsPath::of(&result.metafile);

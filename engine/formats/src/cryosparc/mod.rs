@@ -23,6 +23,7 @@ pub use convert::{CsPick, read_picks};
 pub use dataset::Dataset;
 pub use error::CsError;
 pub use group::{
-    CsPath, EXPOSURE, GroupOut, PARTICLE, ResultOut, VOLUME, group_files, group_files_of, read_joined, write_group,
+    CsPath, EXPOSURE, GroupOut, PARTICLE, ResultOut, VOLUME, group_files, group_files_of, read_joined,
+    write_group,
 };
 pub use writer::{FieldOut, Values, write_dataset};

@@ -91,7 +91,8 @@ pub fn particles_of(
         });
     }
     let notes = notes(parameters, particles.len(), phase_unit);
-    let value = ParticleSet { optics: optics.groups, box_px: 0, pixel_size_a: optics.pixel_size_a, particles };
+    let value =
+        ParticleSet { optics: optics.groups, box_px: 0, pixel_size_a: optics.pixel_size_a, particles };
     Ok(Imported { notes, ..Imported::new(value, parameters.ignored.clone()) })
 }
 
@@ -108,13 +109,21 @@ fn notes(parameters: &Parameters, taken: usize, phase_unit: f64) -> Vec<String> 
     ];
     let left = parameters.rows.len() - taken;
     if left > 0 {
-        notes.push(format!("{left} particles are marked as left out in the file (a negative activity) and were left out"));
+        notes.push(format!(
+            "{left} particles are marked as left out in the file (a negative activity) and were left out"
+        ));
     }
     if !parameters.is_star {
-        notes.push("shifts were taken to be in Å, as of Frealign 9 and cisTEM; older files have pixels".into());
+        notes.push(
+            "shifts were taken to be in Å, as of Frealign 9 and cisTEM; older files have pixels".into(),
+        );
     }
     if parameters.rows.iter().any(|row| row.phase_shift != 0.0) {
-        let unit = if phase_unit == 1.0 { "degrees, since some are above a full turn of radians" } else { "radians" };
+        let unit = if phase_unit == 1.0 {
+            "degrees, since some are above a full turn of radians"
+        } else {
+            "radians"
+        };
         notes.push(format!("phase shifts were taken to be in {unit}"));
     }
     notes
@@ -140,7 +149,8 @@ impl<'a> Optics<'a> {
             own.or(given).ok_or_else(|| unfit(format!("it does not say the {what}"), hint))
         };
         let (lens, given) = (row.lens, self.fallback);
-        let pixel = need(lens.map(|l| l.pixel_size_a), given.pixel_size_a, "pixel size", "give --pixel-size")?;
+        let pixel =
+            need(lens.map(|l| l.pixel_size_a), given.pixel_size_a, "pixel size", "give --pixel-size")?;
         let voltage = need(lens.map(|l| l.voltage_kv), given.voltage_kv, "voltage", "give --voltage")?;
         let cs = need(lens.map(|l| l.cs_mm), given.cs_mm, "spherical aberration", "give --cs")?;
         let contrast = lens.map(|l| l.amplitude_contrast);
@@ -158,7 +168,8 @@ impl<'a> Optics<'a> {
             self.pixel_size_a = pixel;
         }
         if (pixel / self.pixel_size_a - 1.0).abs() > SAME {
-            let why = format!("line {} has a pixel size of {pixel} Å, the first {} Å", row.line, self.pixel_size_a);
+            let why =
+                format!("line {} has a pixel size of {pixel} Å, the first {} Å", row.line, self.pixel_size_a);
             return Err(unfit(why, "import particles of each pixel size apart"));
         }
         let same = |g: &OpticsGroup| (g.voltage.0, g.cs.0, g.amplitude_contrast) == (voltage, cs, contrast);

@@ -94,10 +94,18 @@ fn parse_par(path: &Path, text: &str) -> Result<Parameters, ParError> {
             }
             Some(_) => {}
         }
-        let bad = |found: String, expected| ParError::Line { path: path.into(), line: line_number, found, expected };
+        let bad = |found: String, expected| ParError::Line {
+            path: path.into(),
+            line: line_number,
+            found,
+            expected,
+        };
         if !COLUMNS.contains(&words.len()) || (width != 0 && words.len() != width) {
             let found = format!("{} values", words.len());
-            return Err(bad(found, "16 values (Frealign) or 17 (cisTEM) in every line, or `C` before a comment"));
+            return Err(bad(
+                found,
+                "16 values (Frealign) or 17 (cisTEM) in every line, or `C` before a comment",
+            ));
         }
         width = words.len();
         let mut values = [0.0; 17];
@@ -109,7 +117,8 @@ fn parse_par(path: &Path, text: &str) -> Result<Parameters, ParError> {
                 .ok_or_else(|| bad(format!("`{}`", shorten(word)), "a finite number"))?;
         }
         let position = whole(values[0]).filter(|position| *position > 0);
-        let position = position.ok_or_else(|| bad(format!("image {}", shorten(words[0])), "a whole number from 1"))?;
+        let position =
+            position.ok_or_else(|| bad(format!("image {}", shorten(words[0])), "a whole number from 1"))?;
         rows.push(Row {
             line: line_number,
             position,
@@ -124,10 +133,15 @@ fn parse_par(path: &Path, text: &str) -> Result<Parameters, ParError> {
     }
     if rows.is_empty() {
         let why = "it holds no particles".into();
-        return Err(ParError::Unfit { path: path.into(), why, hint: "give the file that a refinement wrote" });
+        return Err(ParError::Unfit {
+            path: path.into(),
+            why,
+            hint: "give the file that a refinement wrote",
+        });
     }
     let others = ["MAG", "FILM", "OCC", "LogP", "SIGMA", "SCORE", "CHANGE"];
-    let ignored = others.into_iter().filter(|name| *name != "FILM" || !says_active).map(String::from).collect();
+    let ignored =
+        others.into_iter().filter(|name| *name != "FILM" || !says_active).map(String::from).collect();
     Ok(Parameters { rows, ignored, is_star: false })
 }
 
@@ -159,7 +173,11 @@ fn parse_star(path: &Path, text: String) -> Result<Parameters, ParError> {
     let mut tables = file.blocks().iter().filter_map(|block| file.table(block.name()));
     let Some(table) = tables.find(|table| table.find(POSITION).is_some()) else {
         let why = format!("no table has _{POSITION}");
-        return Err(ParError::Unfit { path: path.into(), why, hint: "give the STAR file of a refinement of cisTEM" });
+        return Err(ParError::Unfit {
+            path: path.into(),
+            why,
+            hint: "give the STAR file of a refinement of cisTEM",
+        });
     };
     let position = table.need(POSITION, "finding the images")?;
     let psi = table.need("cisTEMAnglePsi", FOR_POSE)?;
@@ -170,13 +188,9 @@ fn parse_star(path: &Path, text: String) -> Result<Parameters, ParError> {
     let [phase, activity, class, stack] =
         ["cisTEMPhaseShift", "cisTEMImageActivity", "cisTEMBest2DClass", "cisTEMStackFilename"]
             .map(|label| table.find(label));
-    let lens = [
-        "cisTEMPixelSize",
-        "cisTEMMicroscopeVoltagekV",
-        "cisTEMMicroscopeCsMM",
-        "cisTEMAmplitudeContrast",
-    ]
-    .map(|label| table.find(label));
+    let lens =
+        ["cisTEMPixelSize", "cisTEMMicroscopeVoltagekV", "cisTEMMicroscopeCsMM", "cisTEMAmplitudeContrast"]
+            .map(|label| table.find(label));
     let mut found = Vec::with_capacity(table.len());
     let mut rows = table.rows();
     while let Some(row) = rows.next() {
@@ -215,7 +229,11 @@ fn parse_star(path: &Path, text: String) -> Result<Parameters, ParError> {
     }
     if found.is_empty() {
         let why = "it holds no particles".into();
-        return Err(ParError::Unfit { path: path.into(), why, hint: "give the file that a refinement wrote" });
+        return Err(ParError::Unfit {
+            path: path.into(),
+            why,
+            hint: "give the file that a refinement wrote",
+        });
     }
     let others = table.columns().iter().filter(|label| !KNOWN.contains(&label.as_str()));
     Ok(Parameters { rows: found, ignored: others.map(|label| format!("_{label}")).collect(), is_star: true })

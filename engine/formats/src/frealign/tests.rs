@@ -19,7 +19,11 @@ fn given() -> Fallback {
     }
 }
 
-fn import(text: &str, stack: Option<&str>, fallback: Fallback) -> Result<(ParticleSet, Vec<String>), ParError> {
+fn import(
+    text: &str,
+    stack: Option<&str>,
+    fallback: Fallback,
+) -> Result<(ParticleSet, Vec<String>), ParError> {
     let path = Path::new("a.par");
     let parameters = parse(path, text.to_string())?;
     let resolve = |path: &str| format!("root/{path}");
@@ -70,7 +74,8 @@ fn cistems_own_star_file_brings_its_optics_and_stack() {
     let rows = "1 70 50 30 1.5 -2.25 12000 11000 35 0 1 1.06 300 2.7 0.07 0.1 3 'a b.mrc'\n\
                 1 70 50 30 1.5 -2.25 12000 11000 35 0 1 1.06 200 1.4 0.10 0.1 0 'c.mrc'\n";
     let (set, _) = import(&format!("{STAR}{rows}"), None, Fallback::default()).unwrap();
-    let stacks: Vec<_> = set.particles.iter().map(|p| (p.stack_path.as_str(), p.optics_group, p.id)).collect();
+    let stacks: Vec<_> =
+        set.particles.iter().map(|p| (p.stack_path.as_str(), p.optics_group, p.id)).collect();
     assert_eq!(stacks, [("root/a b.mrc", 1, 0), ("root/c.mrc", 2, 1)]);
     assert_eq!((set.optics[1].voltage.0, set.optics[1].cs.0, set.pixel_size_a), (200.0, 1.4, 1.06));
     assert_eq!(set.particles[0].class.map(|class| class.number), Some(3));

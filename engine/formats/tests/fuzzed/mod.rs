@@ -4,14 +4,17 @@
 #![allow(dead_code, clippy::disallowed_methods)] // each target uses a part; temporary files
 
 use std::path::Path;
-use vitreous_formats::cryosparc::convert::{ImportOptions, VolumeSlot, exposures_of, particles_of, volume_of};
+use vitreous_formats::cryosparc::convert::{
+    ImportOptions, VolumeSlot, exposures_of, particles_of, volume_of,
+};
 use vitreous_formats::cryosparc::{self, Dataset};
 use vitreous_formats::defects::read_defects;
 use vitreous_formats::frealign;
 use vitreous_formats::gain::{read_eer_gain, read_gain};
 use vitreous_formats::star::StarFile;
 use vitreous_formats::star::convert::{
-    Fallback, read_coordinate_files, read_coordinates, read_micrographs, read_movie_record, read_movies, read_particles,
+    Fallback, read_coordinate_files, read_coordinates, read_micrographs, read_movie_record, read_movies,
+    read_particles,
 };
 use vitreous_formats::{EerOptions, MovieOptions, open_movie};
 use vitreous_formats::{atomic_model, box_file, cbox, epu_xml, mdoc};
@@ -216,7 +219,11 @@ pub fn parameters(bytes: &[u8]) {
         let options = frealign::ImportOptions { stack, resolve: &|path| path.to_string(), fallback };
         if let Ok(imported) = frealign::particles_of(path, &parameters, &options) {
             let particles = imported.value.particles;
-            assert!(particles.iter().all(|p| p.pose.is_some_and(|pose| pose.shift_a.iter().all(|t| t.is_finite()))));
+            assert!(
+                particles
+                    .iter()
+                    .all(|p| p.pose.is_some_and(|pose| pose.shift_a.iter().all(|t| t.is_finite())))
+            );
         }
     }
 }

@@ -43,11 +43,13 @@ fn relion_project(folder: &Path) {
     for name in ["m1", "m2"] {
         let mut noise = |n: usize| (0..n).map(|_| rng.random_range(-1.0..1.0)).collect::<Vec<f32>>();
         let mut stack =
-            MrcWriter::create(&relion.join(format!("Extract/{name}.mrcs")), MrcSpec::images(16, 16, 2.12)).unwrap();
+            MrcWriter::create(&relion.join(format!("Extract/{name}.mrcs")), MrcSpec::images(16, 16, 2.12))
+                .unwrap();
         (0..PARTICLES / 2).for_each(|_| stack.append(&noise(256)).unwrap());
         stack.finish().unwrap();
         let mut micrograph =
-            MrcWriter::create(&relion.join(format!("Mics/{name}.mrc")), MrcSpec::images(300, 200, 1.06)).unwrap();
+            MrcWriter::create(&relion.join(format!("Mics/{name}.mrc")), MrcSpec::images(300, 200, 1.06))
+                .unwrap();
         micrograph.append(&noise(60_000)).unwrap();
         micrograph.finish().unwrap();
     }
@@ -55,7 +57,8 @@ fn relion_project(folder: &Path) {
     let optics = "# version 30001\n\ndata_optics\n\nloop_\n_rlnOpticsGroupName\n_rlnOpticsGroup\n\
         _rlnMicrographOriginalPixelSize\n_rlnVoltage\n_rlnSphericalAberration\n_rlnAmplitudeContrast\n\
         _rlnMicrographPixelSize\nopticsGroup1 1 1.06 300 2.7 0.1 1.06\nopticsGroup3 3 1.06 200 1.4 0.07 1.06\n";
-    let rows = "\ndata_micrographs\n\nloop_\n_rlnMicrographName\n_rlnOpticsGroup\nMics/m1.mrc 1\nMics/m2.mrc 3\n";
+    let rows =
+        "\ndata_micrographs\n\nloop_\n_rlnMicrographName\n_rlnOpticsGroup\nMics/m1.mrc 1\nMics/m2.mrc 3\n";
     write(&relion.join("micrographs.star"), &format!("{optics}{rows}"));
 }
 
@@ -99,7 +102,12 @@ fn run(folder: &Path, job: &str, stage: &dyn Stage, params: Value, inputs: &[&In
     stage.run(&ctx).unwrap_or_else(|error| panic!("{job}: {error}; {}", error.hint()));
     let outputs = ctx.declared_outputs().into_iter();
     outputs
-        .map(|output| Input { job: job.into(), path: job_dir.join(&output.path), output, parts: BTreeMap::new() })
+        .map(|output| Input {
+            job: job.into(),
+            path: job_dir.join(&output.path),
+            output,
+            parts: BTreeMap::new(),
+        })
         .collect()
 }
 

@@ -16,9 +16,8 @@ pub(super) fn named(ctx: &Ctx<'_>, path: &str, is_relative: bool) -> String {
 
 /// The way from a folder to a file; `None` if it cannot be told, because one of them has parts such as `..`.
 fn way(folder: &Path, file: &Path) -> Option<PathBuf> {
-    let is_plain = |path: &Path| {
-        path.components().all(|part| matches!(part, Component::Normal(_) | Component::RootDir))
-    };
+    let is_plain =
+        |path: &Path| path.components().all(|part| matches!(part, Component::Normal(_) | Component::RootDir));
     if !(is_plain(folder) && is_plain(file)) {
         return None;
     }

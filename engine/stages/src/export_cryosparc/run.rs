@@ -132,13 +132,7 @@ impl Writer<'_> {
     }
 
     /// A dataset that holds all results of its group; returns its records.
-    fn alone(
-        &mut self,
-        file: &str,
-        name: &str,
-        kind: &str,
-        exported: &Exported,
-    ) -> Result<u64, StageError> {
+    fn alone(&mut self, file: &str, name: &str, kind: &str, exported: &Exported) -> Result<u64, StageError> {
         let rows = self.dataset(file, &exported.fields)?;
         // sums without dose weights are of the same kind as those with
         let result = |name: &&'static str| ResultOut {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use vitreous_formats::cryosparc::convert::{ImportOptions, exposures_of};
 use vitreous_formats::cryosparc::{CsError, CsPath, EXPOSURE, group_files, read_joined};
-use vitreous_formats::star::convert::{Fallback, Imported, read_micrographs};
+use vitreous_formats::star::convert::{Fallback, Imported, read_micrographs, read_movie_record};
 use vitreous_formats::{FormatError, ImageHeader};
 use vitreous_jobs::import_micrographs::ImportMicrographs;
 use vitreous_model::exposure::{Exposure, ExposureSet, MicrographSource};
@@ -30,9 +30,43 @@ pub(super) fn of_star(ctx: &Ctx<'_>, params: &ImportMicrographs, star: &Path) ->
     let star = ctx.resolve(&star.to_string_lossy());
     let paths = StarPaths::new(ctx, &star, params.root.as_deref());
     let imported = read_micrographs(&star, &|path| paths.resolve(path)).map_err(|error| {
-        refusal(&error, "a STAR file of micrographs of RELION 3.1 or later, such as CtfFind/job003/micrographs_ctf.star")
+        refusal(
+            &error,
+            "a STAR file of micrographs of RELION 3.1 or later, such as CtfFind/job003/micrographs_ctf.star",
+        )
     })?;
-    whole(ctx, params, imported)
+    let mut listed = whole(ctx, params, imported)?;
+    let remark = motion_in_angstroms(ctx, &mut listed.set);
+    listed.notes.extend(remark);
+    Ok(listed)
+}
+
+/// Brings accumulated motion to Å: RELION 3.1.3 writes it in pixels of the movie, whatever its label says. The file of a
+/// movie's motion tells which it is; says so if something was changed.
+fn motion_in_angstroms(ctx: &Ctx<'_>, set: &mut ExposureSet) -> Option<String> {
+    /// Stated lengths and those from the shifts agree to this fraction: shifts are printed to five digits.
+    const SAME: f64 = 1e-2;
+    let known = set.exposures.iter().find_map(|exposure| {
+        let (motion, micrograph) = (exposure.motion.as_ref()?, exposure.micrograph.as_ref()?);
+        let path = &micrograph.motion_star_path;
+        let record = (!path.is_empty()).then(|| read_movie_record(&ctx.resolve(path)).ok())??;
+        (record.path_px() > 0.0 && record.pixel_size_a > 0.0).then_some((motion.total_a, record))
+    });
+    let (stated, record) = known?;
+    let is = |length: f64| (stated / length - 1.0).abs() < SAME;
+    let path_px = record.path_px();
+    if !is(path_px) || is(path_px * record.pixel_size_a) {
+        return None;
+    }
+    let factor = record.pixel_size_a;
+    for motion in set.exposures.iter_mut().filter_map(|exposure| exposure.motion.as_mut()) {
+        for length in [&mut motion.total_a, &mut motion.early_a, &mut motion.late_a] {
+            *length *= factor;
+        }
+    }
+    Some(format!(
+        "accumulated motion is in pixels in this file, as RELION 3.1 writes it: brought to Å by {factor}"
+    ))
 }
 
 /// Those of a dataset, its passthrough files or its group.
@@ -108,7 +142,9 @@ fn whole(
     }
     exposure_files::leave_out(ctx, "micrographs", &unfit, total, params.max_bad_fraction)?;
     if resized > 0 {
-        notes.push(format!("{resized} micrographs have another size than the list says: that of the file was taken"));
+        notes.push(format!(
+            "{resized} micrographs have another size than the list says: that of the file was taken"
+        ));
     }
     let (files, mut exposures): (Vec<PathBuf>, Vec<Exposure>) = good.into_iter().unzip();
     let names = exposure_files::unique_names(&files, &HashMap::new());
@@ -148,7 +184,9 @@ fn without_lost_files(ctx: &Ctx<'_>, exposures: &mut [Exposure]) -> Vec<String> 
             }
         }
     }
-    let words = [(unweighted, "sums without dose weights"), (motion, "files of motion (rlnMicrographMetadata)")];
-    let note = |(count, what): (usize, &str)| format!("{count} {what} are not where the list says, and were left");
+    let words =
+        [(unweighted, "sums without dose weights"), (motion, "files of motion (rlnMicrographMetadata)")];
+    let note =
+        |(count, what): (usize, &str)| format!("{count} {what} are not where the list says, and were left");
     words.into_iter().filter(|(count, _)| *count > 0).map(note).collect()
 }

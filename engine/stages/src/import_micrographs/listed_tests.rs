@@ -54,13 +54,20 @@ fn a_list_of_relion_brings_optics_motion_and_ctf() {
     write(&folder.join("relion/M/a.star"), b"data_general\n");
     write(&folder.join("relion/CtfFind/job003/micrographs_ctf.star"), STAR.as_bytes());
     // what a project states of its microscope does not go before the list
-    let params = json!({"star": "relion/CtfFind/job003/micrographs_ctf.star", "voltage": 200.0, "pixel_size": 9.0});
+    let params =
+        json!({"star": "relion/CtfFind/job003/micrographs_ctf.star", "voltage": 200.0, "pixel_size": 9.0});
     let (report, set) = run(folder, params).unwrap();
     let group = &set.optics[0];
-    assert_eq!((group.number, group.name.as_str(), group.voltage.0, group.movie_pixel_size_a), (2, "og", 300.0, 0.65));
+    assert_eq!(
+        (group.number, group.name.as_str(), group.voltage.0, group.movie_pixel_size_a),
+        (2, "og", 300.0, 0.65)
+    );
     let [a, b] = [0, 1].map(|i| set.exposures[i].micrograph.clone().unwrap());
     assert_eq!((a.path.as_str(), a.width, a.height, a.pixel_size_a), ("relion/M/a.mrc", 12, 8, 1.3));
-    assert_eq!((a.unweighted_path.as_str(), a.motion_star_path.as_str()), ("relion/M/a_noDW.mrc", "relion/M/a.star"));
+    assert_eq!(
+        (a.unweighted_path.as_str(), a.motion_star_path.as_str()),
+        ("relion/M/a_noDW.mrc", "relion/M/a.star")
+    );
     assert_eq!((b.unweighted_path.as_str(), b.motion_star_path.as_str()), ("", ""));
     assert_eq!(set.exposures[1].motion.as_ref().unwrap().late_a, 4.0);
     assert_eq!(set.exposures[1].ctf.as_ref().unwrap().ctf.defocus_u_a, 13000.0);
@@ -132,7 +139,8 @@ fn a_group_of_cryosparc_brings_optics_and_ctf() {
     mrc(&theirs.join("sums/a_doc.mrc"), 12, 8);
     mrc(&theirs.join("sums/b_doc.mrc"), 12, 8);
     let (report, set) = run(folder, json!({"dataset": "cs/export/e.csg"})).unwrap();
-    let found: Vec<_> = set.exposures.iter().map(|e| (e.name.as_str(), e.ctf.as_ref().unwrap().ctf.defocus_u_a)).collect();
+    let found: Vec<_> =
+        set.exposures.iter().map(|e| (e.name.as_str(), e.ctf.as_ref().unwrap().ctf.defocus_u_a)).collect();
     assert_eq!(found, [("a_doc", 11000.0), ("b_doc", 12000.0)]);
     let micrograph = set.exposures[1].micrograph.as_ref().unwrap();
     assert_eq!((micrograph.path.as_str(), micrograph.width), ("cs/export/sums/b_doc.mrc", 12));
@@ -140,7 +148,8 @@ fn a_group_of_cryosparc_brings_optics_and_ctf() {
         assert!(report.notes.iter().any(|note| note.contains(expected)), "{expected}: {:?}", report.notes);
     }
     // the same from the files, and without the second
-    let (_, same) = run(folder, json!({"dataset": "cs/export/a.cs", "passthrough": "cs/export/pass*.cs"})).unwrap();
+    let (_, same) =
+        run(folder, json!({"dataset": "cs/export/a.cs", "passthrough": "cs/export/pass*.cs"})).unwrap();
     assert_eq!(same, set);
     let error = run(folder, json!({"dataset": "cs/export/a.cs"})).unwrap_err();
     assert!(error.to_string().contains("no field `mscope_params/accel_kv`"), "{error}");
@@ -155,6 +164,7 @@ fn one_source_is_asked_for() {
     assert_eq!(refused(Params { dataset: Some("a.cs".into()), ..star() }), "dataset");
     assert_eq!(refused(Params { passthrough: Some("b.cs".into()), ..star() }), "passthrough");
     assert_eq!(refused(Params { root: Some("r".into()), ..Params::example() }), "root");
-    let group = Params { dataset: Some("a.csg".into()), passthrough: Some("b.cs".into()), ..Params::default() };
+    let group =
+        Params { dataset: Some("a.csg".into()), passthrough: Some("b.cs".into()), ..Params::default() };
     assert_eq!(refused(group), "passthrough");
 }

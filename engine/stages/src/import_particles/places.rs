@@ -65,7 +65,8 @@ impl Places {
         };
         let correlation = verdict.of(way);
         let here = verdict.of(Way { other_end: false, ..way });
-        let whose = if self.is_input { "the input's micrographs" } else { "the micrographs that the file names" };
+        let whose =
+            if self.is_input { "the input's micrographs" } else { "the micrographs that the file names" };
         if way.other_end {
             let other = match stated {
                 Some(YOrigin::FirstRow) => "last-row",
@@ -80,7 +81,9 @@ impl Places {
                 return Err(StageError::input(what, format!("give --y-origin {other}")));
             }
             let advice = match stated {
-                Some(_) => format!("y-origin {other} is right for these; the one given is right only for other sums"),
+                Some(_) => {
+                    format!("y-origin {other} is right for these; the one given is right only for other sums")
+                }
                 None => "they were picked on sums whose rows run the other way".into(),
             };
             self.notes.push(format!("{what}; {advice}"));

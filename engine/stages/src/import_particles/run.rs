@@ -38,8 +38,7 @@ pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     set_box(ctx, &file, &mut imported.value)?;
     let (images, unfit) = ParticleImages::open(ctx, &imported.value);
     leave_out(ctx, &imported.value, &unfit, params.max_bad_fraction)?;
-    let places =
-        Places::look(ctx, &mut imported, &images, &file, root.as_deref(), params.y_origin)?;
+    let places = Places::look(ctx, &mut imported, &images, &file, root.as_deref(), params.y_origin)?;
     let mut index = 0;
     imported.value.particles.retain(|_| {
         index += 1;

@@ -23,7 +23,11 @@ fn write(path: &Path, bytes: &[u8]) {
     std::fs::write(path, bytes).unwrap();
 }
 
-fn run(folder: &Path, params: Value, micrographs: Option<Input>) -> Result<(Report, ParticleSet), StageError> {
+fn run(
+    folder: &Path,
+    params: Value,
+    micrographs: Option<Input>,
+) -> Result<(Report, ParticleSet), StageError> {
     let mut ctx = Ctx::new(&folder.join("J1"), folder, &Cpu, &Solo, &|_| {}, &|| false);
     ctx.params = params;
     ctx.inputs = micrographs.into_iter().map(|input| ("micrographs".to_string(), vec![input])).collect();
@@ -37,7 +41,9 @@ fn parameters_of_cistem_need_their_stack_and_optics() {
     let folder = folder.path();
     write_stack(folder, "stack.mrc", 8, &(0..3).map(|i| vec![i as f32; 64]).collect::<Vec<_>>());
     let row = |position: u32, active: i32| {
-        format!("{position} 70.00 50.00 30.00 1.50 -2.25 0 {active} 12000.0 11000.0 35.00 0.00 100.00 -99 0.9 20.00 0.00\n")
+        format!(
+            "{position} 70.00 50.00 30.00 1.50 -2.25 0 {active} 12000.0 11000.0 35.00 0.00 100.00 -99 0.9 20.00 0.00\n"
+        )
     };
     let head = "C PSI THETA PHI SHX SHY MAG INCLUDE DF1 DF2 ANGAST PSHIFT OCC LogP SIGMA SCORE CHANGE\n";
     let text = [head, &row(1, 1), &row(2, -1), &row(3, 1)].concat();
@@ -51,7 +57,11 @@ fn parameters_of_cistem_need_their_stack_and_optics() {
     assert_eq!((set.box_px, set.pixel_size_a), (8, 1.5));
     let (rot, tilt, psi) = set.particles[0].pose.unwrap().rotation.to_euler_zyz_deg();
     assert!((rot - 30.0).abs() < 1e-9 && (tilt - 50.0).abs() < 1e-9 && (psi - 70.0).abs() < 1e-9);
-    assert!(report.notes.iter().any(|note| note.contains("restack-particles with --invert")), "{:?}", report.notes);
+    assert!(
+        report.notes.iter().any(|note| note.contains("restack-particles with --invert")),
+        "{:?}",
+        report.notes
+    );
     for (key, expected) in [
         ("stack", "give the stack that was refined: --stack"),
         ("voltage", "give --voltage"),
@@ -59,7 +69,11 @@ fn parameters_of_cistem_need_their_stack_and_optics() {
     ] {
         let given = params[key].take();
         let error = run(folder, params.clone(), None).unwrap_err();
-        assert!(error.hint().contains(expected) && error.to_string().contains("refined.par"), "{error} {}", error.hint());
+        assert!(
+            error.hint().contains(expected) && error.to_string().contains("refined.par"),
+            "{error} {}",
+            error.hint()
+        );
         params[key] = given;
     }
 }
@@ -78,7 +92,9 @@ fn scene(folder: &Path) {
         writer.append(&image.iter().copied().collect::<Vec<f32>>()).unwrap();
         writer.finish().unwrap();
     }
-    let cut = |[x, y]: [usize; 2]| sum.slice(s![y - 16..y + 16, x - 16..x + 16]).iter().map(|v| -v).collect::<Vec<f32>>();
+    let cut = |[x, y]: [usize; 2]| {
+        sum.slice(s![y - 16..y + 16, x - 16..x + 16]).iter().map(|v| -v).collect::<Vec<f32>>()
+    };
     write_stack(folder, "cs/p.mrcs", 32, &PLACES.map(cut));
     let f32s = |name, value: f32| FieldOut { name, values: Values::F32(1, vec![value; 4]) };
     let text = |name, value: &str| FieldOut { name, values: Values::Text(vec![value.into(); 4]) };
@@ -96,7 +112,10 @@ fn scene(folder: &Path) {
         f32s("ctf/cs_mm", 2.7),
         f32s("ctf/amp_contrast", 0.1),
         text("location/micrograph_path", "000_mic_doc.mrc"),
-        FieldOut { name: "location/micrograph_shape", values: Values::U32(2, [SIZE.1 as u32, SIZE.0 as u32].repeat(4)) },
+        FieldOut {
+            name: "location/micrograph_shape",
+            values: Values::U32(2, [SIZE.1 as u32, SIZE.0 as u32].repeat(4)),
+        },
         fraction("location/center_x_frac", 0, SIZE.0),
         fraction("location/center_y_frac", 1, SIZE.1),
     ];
@@ -170,6 +189,10 @@ fn particles_on_micrographs_that_the_input_lacks_are_counted() {
     scene(folder);
     let params = json!({"dataset": "cs/p.cs", "y_origin": "first-row"});
     let (report, set) = run(folder, params, Some(input(folder, "another", "else.mrc"))).unwrap();
-    assert!(report.notes.contains(&"4 particles lie on micrographs that the input does not have".into()), "{:?}", report.notes);
+    assert!(
+        report.notes.contains(&"4 particles lie on micrographs that the input does not have".into()),
+        "{:?}",
+        report.notes
+    );
     assert_eq!(set.particles[0].pick.as_ref().unwrap().exposure, "000_mic_doc");
 }

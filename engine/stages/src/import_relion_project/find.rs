@@ -115,7 +115,9 @@ fn states(file: &StarFile) -> HashMap<String, String> {
     let Some(table) = file.table("pipeline_processes") else { return HashMap::new() };
     let labels = ["rlnPipeLineProcessStatusLabel", "rlnPipeLineProcessStatus"];
     let state = labels.iter().find_map(|label| table.find(label));
-    let (Some(name), Some(state)) = (table.find("rlnPipeLineProcessName"), state) else { return HashMap::new() };
+    let (Some(name), Some(state)) = (table.find("rlnPipeLineProcessName"), state) else {
+        return HashMap::new();
+    };
     let mut states = HashMap::new();
     let mut rows = table.rows();
     while let Some(row) = rows.next() {

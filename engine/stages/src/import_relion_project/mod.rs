@@ -5,8 +5,6 @@ mod find;
 mod run;
 
 #[cfg(test)]
-mod relion_tests;
-#[cfg(test)]
 mod tests;
 
 use crate::{Ctx, Stage, StageError};

@@ -71,13 +71,15 @@ impl Import<'_> {
         let Some((file, is_named)) = self.choose(self.params.movies.as_ref(), project.movies()) else {
             return Ok(());
         };
-        let (record, mut notes) = self.record();
+        let (record, mut notes) = self.record()?;
         let mut params = json!({
             "star": file, "root": self.folder, "metadata": "none", "max_bad_fraction": self.params.max_bad_fraction,
         });
         if let Some(record) = record {
             match record.eer {
-                None if record.dose_per_frame > 0.0 => params["dose_per_frame"] = record.dose_per_frame.into(),
+                None if record.dose_per_frame > 0.0 => {
+                    params["dose_per_frame"] = record.dose_per_frame.into()
+                }
                 None => {}
                 Some([upsampling, grouping]) => {
                     params["eer_upsampling"] = upsampling.into();
@@ -104,16 +106,18 @@ impl Import<'_> {
     }
 
     /// How the movies were recorded, as the motion of the first micrograph that has any says; and remarks.
-    fn record(&self) -> (Option<MovieRecord>, Vec<String>) {
-        let unknown = || vec!["dose and gain are not known: no file of motion (rlnMicrographMetadata) was found".into()];
-        let Some(set) = self.micrograph_set() else { return (None, unknown()) };
+    fn record(&self) -> Result<(Option<MovieRecord>, Vec<String>), StageError> {
+        let unknown = || {
+            vec!["dose and gain are not known: no file of motion (rlnMicrographMetadata) was found".into()]
+        };
+        let Some(set) = self.micrograph_set()? else { return Ok((None, unknown())) };
         let motion = set.exposures.iter().filter_map(|e| e.micrograph.as_ref());
         let first = motion.map(|m| m.motion_star_path.as_str()).find(|path| !path.is_empty());
-        match first.map(|path| read_movie_record(&self.ctx.resolve(path))) {
+        Ok(match first.map(|path| read_movie_record(&self.ctx.resolve(path))) {
             Some(Ok(record)) => (Some(record), Vec::new()),
             Some(Err(error)) => (None, vec![error.to_string()]),
             None => (None, unknown()),
-        }
+        })
     }
 
     fn micrographs(&mut self, project: &Project) -> Result<(), StageError> {
@@ -125,16 +129,16 @@ impl Import<'_> {
     }
 
     /// The micrographs that were imported.
-    fn micrograph_set(&self) -> Option<ExposureSet> {
-        let part = self.parts.iter().find(|part| part.slot == "micrographs")?;
-        exposures::read(&self.ctx.job_dir.join(&part.output.path)).ok()
+    fn micrograph_set(&self) -> Result<Option<ExposureSet>, StageError> {
+        let part = self.parts.iter().find(|part| part.slot == "micrographs");
+        Ok(part.map(|part| exposures::read(&self.ctx.job_dir.join(&part.output.path))).transpose()?)
     }
 
     /// Puts each movie beside its micrograph, by the name of the exposure: jobs that need both find them in one table.
     fn join_movies(&mut self) -> Result<(), StageError> {
         let Some(movies) = self.parts.iter().find(|part| part.slot == "movies") else { return Ok(()) };
         let movies = exposures::read(&self.ctx.job_dir.join(&movies.output.path))?;
-        let Some(mut set) = self.micrograph_set() else { return Ok(()) };
+        let Some(mut set) = self.micrograph_set()? else { return Ok(()) };
         let mut of_name: BTreeMap<String, _> =
             movies.exposures.into_iter().filter_map(|e| Some((e.name, e.movie?))).collect();
         let mut joined = 0;
@@ -145,8 +149,7 @@ impl Import<'_> {
         let part = self.parts.iter_mut().find(|part| part.slot == "micrographs");
         let part = part.expect("a table of micrographs should have been made by a part");
         part.report.number("with_movie", "With a movie", joined as f64, "");
-        self.ctx
-            .create_at_path(&part.output.path, |path| exposures::write(path, Kind::Micrographs, &set))?;
+        self.ctx.create_at_path(&part.output.path, |path| exposures::write(path, Kind::Micrographs, &set))?;
         Ok(())
     }
 
@@ -163,7 +166,8 @@ impl Import<'_> {
             return Ok(());
         };
         let particles = self.parts.iter().find(|part| part.slot == "particles");
-        let boxed = particles.and_then(|part| Some(part.output.pixel_size_a? * f64::from(part.output.box_px?)));
+        let boxed =
+            particles.and_then(|part| Some(part.output.pixel_size_a? * f64::from(part.output.box_px?)));
         let Some(diameter) = self.params.diameter.or(boxed.map(|edge| PARTICLE_PER_BOX * edge)) else {
             self.lost.push("picks: their diameter is not known; give --diameter".into());
             return Ok(());
@@ -197,7 +201,8 @@ impl Import<'_> {
     ) -> Result<(), StageError> {
         self.ctx.check_stop()?;
         let outer = self.ctx;
-        let mut ctx = Ctx::new(&outer.job_dir, &outer.project_dir, outer.device, &Solo, outer.event, outer.stop);
+        let mut ctx =
+            Ctx::new(&outer.job_dir, &outer.project_dir, outer.device, &Solo, outer.event, outer.stop);
         (ctx.job, ctx.writer, ctx.host) = (outer.job.clone(), outer.writer.clone(), outer.host.clone());
         (ctx.threads, ctx.memory_mib) = (outer.threads, outer.memory_mib);
         (ctx.superseded, ctx.draw) = (outer.superseded, outer.draw);

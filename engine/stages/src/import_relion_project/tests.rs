@@ -79,7 +79,8 @@ fn project(folder: &Path) {
             mrc(&folder.join("MotionCorr/job002/Movies").join(name), std::slice::from_ref(&micrograph));
         }
         let half = BOX / 2;
-        let cut = PLACES.map(|[x, y]| micrograph.slice(s![y - half..y + half, x - half..x + half]).mapv(|v| -v));
+        let cut =
+            PLACES.map(|[x, y]| micrograph.slice(s![y - half..y + half, x - half..x + half]).mapv(|v| -v));
         mrc(&folder.join(format!("Extract/job005/Movies/mov{k}.mrcs")), &cut);
         write(
             folder,
@@ -95,13 +96,15 @@ fn project(folder: &Path) {
         );
         let job = "MotionCorr/job002/Movies";
         let row = format!(
-            "{job}/mov{k}_noDW.mrc {job}/mov{k}.mrc {job}/mov{k}.star            1     5.245938     1.934323     3.311615 "
+            "{job}/mov{k}_noDW.mrc {job}/mov{k}.mrc {job}/mov{k}.star            1     1.934323     1.934323     0.000000 "
         );
         writeln!(movies, "Movies/mov{k}.mrcs            1 ").unwrap();
         writeln!(fits, "{row}CtfFind/job003/Movies/mov{k}_PS.ctf:mrc 12000.000000 11800.000000 200.000000 35.000000 0.120000 4.500000 ")
             .unwrap();
         writeln!(mics, "{row}").unwrap();
-        let picks = PLACES.iter().map(|[x, y]| format!("{x:12.6} {y:12.6}            0   -999.00000     0.500000 \n"));
+        let picks = PLACES
+            .iter()
+            .map(|[x, y]| format!("{x:12.6} {y:12.6}            0   -999.00000     0.500000 \n"));
         write(
             folder,
             &format!("AutoPick/job004/Movies/mov{k}_autopick.star"),
@@ -117,7 +120,9 @@ fn project(folder: &Path) {
         _rlnAccumMotionTotal #5 \n_rlnAccumMotionEarly #6 \n_rlnAccumMotionLate #7 \n";
     let more = "_rlnCtfImage #8 \n_rlnDefocusU #9 \n_rlnDefocusV #10 \n_rlnCtfAstigmatism #11 \n_rlnDefocusAngle #12 \n\
         _rlnCtfFigureOfMerit #13 \n_rlnCtfMaxResolution #14 \n";
-    let head = format!("{OPTICS}_rlnMicrographPixelSize #7 \n{GROUP}     1.400000 \n \n\n# version 30001\n\ndata_micrographs\n\nloop_ \n");
+    let head = format!(
+        "{OPTICS}_rlnMicrographPixelSize #7 \n{GROUP}     1.400000 \n \n\n# version 30001\n\ndata_micrographs\n\nloop_ \n"
+    );
     let movie_list = format!(
         "{OPTICS}{GROUP} \n \n\n# version 30001\n\ndata_movies\n\nloop_ \n_rlnMicrographMovieName #1 \n_rlnOpticsGroup #2 \n{movies} \n"
     );
@@ -129,7 +134,11 @@ fn project(folder: &Path) {
     for job in ["Import/job001", "MotionCorr/job002", "CtfFind/job003", "AutoPick/job004", "Extract/job005"] {
         write(folder, &format!("{job}/RELION_JOB_EXIT_SUCCESS"), "");
     }
-    // a refinement, one that failed after it, and one that the pipeline file knows to have failed
+    refinements(folder);
+}
+
+/// A refinement, one that failed after it, and one that the pipeline file knows to have failed.
+fn refinements(folder: &Path) {
     write(folder, "Refine3D/job006/run_it009_data.star", &particles(Some(-1.0)));
     write(folder, "Refine3D/job006/run_data.star", &particles(Some(60.0)));
     write(folder, "Refine3D/job007/run_data.star", &particles(Some(70.0)));
@@ -161,20 +170,37 @@ fn everything_of_a_project_is_imported() {
     project(&folder.join("relion"));
     let (report, outputs) = run_on(folder, json!({"project": "relion"}), &Solo).unwrap();
     let found: Vec<_> = outputs.iter().map(|output| (output.slot.as_str(), output.count)).collect();
-    assert_eq!(found, [("movies", 2), ("micrographs", 2), ("picks", 6), ("particles", 6)], "{:?}", report.notes);
+    assert_eq!(
+        found,
+        [("movies", 2), ("micrographs", 2), ("picks", 6), ("particles", 6)],
+        "{:?}",
+        report.notes
+    );
     let movies = table::exposures::read(&folder.join("J1/movies.h5")).unwrap();
     let movie = movies.exposures[1].movie.as_ref().unwrap();
     assert_eq!((movie.path.as_str(), movie.frames, movie.width), ("relion/Movies/mov1.mrcs", 3, 192));
     // dose and gain are those of motion correction
-    assert_eq!((movie.dose_per_frame, movie.pre_exposure, movie.gain_path.as_str()), (1.2, 0.5, "relion/gain.mrc"));
+    assert_eq!(
+        (movie.dose_per_frame, movie.pre_exposure, movie.gain_path.as_str()),
+        (1.2, 0.5, "relion/gain.mrc")
+    );
     let set = table::exposures::read(&folder.join("J1/micrographs.h5")).unwrap();
     let exposure = &set.exposures[0];
     let micrograph = exposure.micrograph.as_ref().unwrap();
     let path = |name: &str| format!("relion/MotionCorr/job002/Movies/{name}");
     assert_eq!((&micrograph.path, micrograph.width, micrograph.height), (&path("mov0.mrc"), 192, 160));
-    assert_eq!((&micrograph.unweighted_path, &micrograph.motion_star_path), (&path("mov0_noDW.mrc"), &path("mov0.star")));
+    assert_eq!(
+        (&micrograph.unweighted_path, &micrograph.motion_star_path),
+        (&path("mov0_noDW.mrc"), &path("mov0.star"))
+    );
     assert_eq!(exposure.movie.as_ref(), movies.exposures[0].movie.as_ref());
-    assert_eq!(exposure.motion.as_ref().unwrap().total_a, 5.245938);
+    // the list has pixels, as RELION 3.1 writes them
+    assert!((exposure.motion.as_ref().unwrap().total_a - 1.4 * 1.934323).abs() < 1e-9);
+    assert!(
+        report.notes.iter().any(|note| note.contains("accumulated motion is in pixels")),
+        "{:?}",
+        report.notes
+    );
     let fit = exposure.ctf.as_ref().unwrap();
     assert_eq!((fit.ctf.defocus_u_a, fit.fit_resolution_a, fit.ctf.voltage.0), (12000.0, 4.5, 200.0));
     let picks = table::picks::read(&folder.join("J1/picks.h5")).unwrap();
@@ -184,7 +210,11 @@ fn everything_of_a_project_is_imported() {
     let particles = table::particles::read(&folder.join("J1/particles.h5")).unwrap();
     let (rot, ..) = particles.particles[0].pose.unwrap().rotation.to_euler_zyz_deg();
     assert!((rot - 60.0).abs() < 1e-9, "{rot}");
-    assert!(report.notes.contains(&"Particles: from Refine3D/job006/run_data.star".to_string()), "{:?}", report.notes);
+    assert!(
+        report.notes.contains(&"Particles: from Refine3D/job006/run_data.star".to_string()),
+        "{:?}",
+        report.notes
+    );
     // particles were cut from these micrographs, and that shows
     let expected = "Particles: places fit the input's micrographs: 6 particle images correlate";
     assert!(report.notes.iter().any(|note| note.starts_with(expected)), "{:?}", report.notes);

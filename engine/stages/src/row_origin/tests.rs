@@ -19,7 +19,8 @@ fn noise(seed: u64) -> Array2<f32> {
     let white = Array2::from_shape_fn((height, width), |_| random.random_range(-1.0f32..1.0));
     // noise of images is not white, and a slope of ice is larger than any of it
     Array2::from_shape_fn((height, width), |(y, x)| {
-        let around = white.slice(s![y.saturating_sub(1)..(y + 2).min(height), x.saturating_sub(1)..(x + 2).min(width)]);
+        let around = white
+            .slice(s![y.saturating_sub(1)..(y + 2).min(height), x.saturating_sub(1)..(x + 2).min(width)]);
         around.mean().unwrap_or(0.0) + 0.5 * white[[y, x]] + 0.05 * x as f32
     })
 }
@@ -45,7 +46,12 @@ fn scene(folder: &Path, way: Way) -> ParticleSet {
         (pick.x_px, pick.y_px) = (*x as f64, row as f64);
         one
     });
-    ParticleSet { optics: vec![optics(1, "x", 300.0)], box_px: BOX as u32, pixel_size_a: 1.5, particles: particles.collect() }
+    ParticleSet {
+        optics: vec![optics(1, "x", 300.0)],
+        box_px: BOX as u32,
+        pixel_size_a: 1.5,
+        particles: particles.collect(),
+    }
 }
 
 fn look(folder: &Path, set: &ParticleSet, file: &str) -> Option<Verdict> {
@@ -72,7 +78,8 @@ fn every_way_is_told_from_the_others() {
 fn other_noise_is_no_way_and_what_cannot_be_read_no_verdict() {
     let folder = tempfile::tempdir().unwrap();
     let set = scene(folder.path(), WAYS[0]);
-    let mut file = MrcWriter::create(&folder.path().join("n.mrc"), MrcSpec::images(SIZE.0, SIZE.1, 1.5)).unwrap();
+    let mut file =
+        MrcWriter::create(&folder.path().join("n.mrc"), MrcSpec::images(SIZE.0, SIZE.1, 1.5)).unwrap();
     file.append(noise(4).as_slice().unwrap()).unwrap();
     file.finish().unwrap();
     let verdict = look(folder.path(), &set, "n.mrc").unwrap();

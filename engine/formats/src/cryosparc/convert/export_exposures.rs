@@ -36,10 +36,11 @@ fn rows<'a>(path: &Path, set: &'a ExposureSet) -> Result<Vec<Row<'a>>, CsError> 
     let mut names: HashMap<u64, &str> = HashMap::new();
     for exposure in &set.exposures {
         let Some(micrograph) = &exposure.micrograph else { continue };
-        let group = set.optics_of(exposure.optics_group).filter(|group| group.number > 0).ok_or_else(|| {
-            let (name, number) = (&exposure.name, exposure.optics_group);
-            error(format!("micrograph {name} is of optics group {number}, which is not there"), "")
-        })?;
+        let group =
+            set.optics_of(exposure.optics_group).filter(|group| group.number > 0).ok_or_else(|| {
+                let (name, number) = (&exposure.name, exposure.optics_group);
+                error(format!("micrograph {name} is of optics group {number}, which is not there"), "")
+            })?;
         if let Some(other) = names.insert(uid_of(&exposure.name), &exposure.name) {
             let why = format!("micrographs {other} and {} would have one uid", exposure.name);
             return Err(error(why, "rename one of them"));
@@ -105,7 +106,8 @@ impl Builder<'_> {
             self.integers("micrograph_blob_non_dw/is_background_subtracted", |_| 0);
         } else if unweighted > 0 {
             let all = rows.len();
-            self.left.push(format!("sums without dose weights: only {unweighted} of {all} micrographs have one"));
+            self.left
+                .push(format!("sums without dose weights: only {unweighted} of {all} micrographs have one"));
         }
     }
 
@@ -177,7 +179,8 @@ impl Builder<'_> {
                 "errors of defocus, ice rings and drifts seen in spectra",
             ),
         ];
-        self.left.extend(counts.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("of {n}: {what}")));
+        self.left
+            .extend(counts.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("of {n}: {what}")));
         let plain = |group: &OpticsGroup| group.name == format!("opticsGroup{}", group.number);
         let named = self.count(|(_, _, group)| !plain(group));
         if named > 0 {

@@ -60,7 +60,8 @@ fn theirs() -> Vec<FieldOut> {
 
 #[test]
 fn every_field_of_an_exposure_means_what_the_rules_say() {
-    let Imported { value: set, ignored, notes, .. } = import(&dataset(&theirs()), Fallback::default()).unwrap();
+    let Imported { value: set, ignored, notes, .. } =
+        import(&dataset(&theirs()), Fallback::default()).unwrap();
     let [first, second] = set.exposures.as_slice() else { panic!("{set:?}") };
     let micrograph = first.micrograph.as_ref().unwrap();
     assert_eq!((first.name.as_str(), micrograph.path.as_str()), ("a_doc", "beside/J2/a_doc.mrc"));
@@ -70,12 +71,22 @@ fn every_field_of_an_exposure_means_what_the_rules_say() {
         set.optics.iter().map(|g| (g.number, g.voltage.0, g.cs.0, g.movie_pixel_size_a)).collect();
     assert_eq!(numbers, [(1, 200.0, 1.4, 0.65), (5, 300.0, 2.7, 0.65)]);
     let fit = first.ctf.as_ref().unwrap();
-    assert_eq!((fit.ctf.defocus_u_a, fit.ctf.defocus_v_a, fit.fit_resolution_a, fit.score), (12e3, 11e3, 3.5, 0.25));
-    assert!((fit.ctf.astigmatism_angle.0 - 28.647889).abs() < 1e-6 && (fit.ctf.phase_shift.0 - 57.295780).abs() < 1e-6);
+    assert_eq!(
+        (fit.ctf.defocus_u_a, fit.ctf.defocus_v_a, fit.fit_resolution_a, fit.score),
+        (12e3, 11e3, 3.5, 0.25)
+    );
+    assert!(
+        (fit.ctf.astigmatism_angle.0 - 28.647889).abs() < 1e-6
+            && (fit.ctf.phase_shift.0 - 57.295780).abs() < 1e-6
+    );
     assert_eq!((fit.ctf.voltage.0, fit.ctf.amplitude_contrast), (300.0, 0.07));
     assert_eq!((&second.ctf, second.optics_group), (&None, 1));
     assert_eq!(ignored, ["mscope_params/total_dose_e_per_A2", "movie_blob/path", "rigid_motion/path"]);
-    for expected in ["movies (movie_blob)", "whole-frame motion (rigid_motion)", "1 of 2 exposures are negatively stained"] {
+    for expected in [
+        "movies (movie_blob)",
+        "whole-frame motion (rigid_motion)",
+        "1 of 2 exposures are negatively stained",
+    ] {
         assert!(notes.iter().any(|note| note.contains(expected)), "{expected}: {notes:?}");
     }
 }
@@ -89,7 +100,10 @@ fn exposures_that_cannot_be_imported_say_why() {
         fields
     };
     for (fields, expected) in [
-        (without("micrograph_blob"), "no field `micrograph_blob/path`, which is needed for finding the micrographs"),
+        (
+            without("micrograph_blob"),
+            "no field `micrograph_blob/path`, which is needed for finding the micrographs",
+        ),
         (without("micrograph_blob/shape"), "no field `micrograph_blob/shape`"),
         (without("mscope_params/accel_kv"), "no field `mscope_params/accel_kv`"),
         (with(f32s("micrograph_blob/psize_A", &[1.3, 0.0])), "`micrograph_blob/psize_A` of record 1 is 0"),
@@ -107,7 +121,8 @@ fn exposures_that_cannot_be_imported_say_why() {
     let set = import(&dataset(&fields), given).unwrap().value;
     assert_eq!((set.optics[0].voltage.0, set.optics[0].amplitude_contrast), (120.0, 0.2));
     // sums without dose weights serve where there are no others
-    let set = import(&dataset(&without("micrograph_blob/")), Fallback { pixel_size_a: Some(1.3), ..given }).unwrap();
+    let set = import(&dataset(&without("micrograph_blob/")), Fallback { pixel_size_a: Some(1.3), ..given })
+        .unwrap();
     let micrograph = set.value.exposures[0].micrograph.clone().unwrap();
     assert_eq!((micrograph.path.as_str(), micrograph.unweighted_path.as_str()), ("J2/a_rigid.mrc", ""));
 }
@@ -173,7 +188,8 @@ fn exposures_there_and_back_are_the_same() {
 #[test]
 fn what_of_an_exposure_is_not_carried_is_said() {
     let mut set = ours();
-    set.exposures[0].ctf.as_mut().unwrap().surface = DefocusSurface { gradient_x: 1e-3, ..Default::default() };
+    set.exposures[0].ctf.as_mut().unwrap().surface =
+        DefocusSurface { gradient_x: 1e-3, ..Default::default() };
     set.exposures[0].motion = Some(MotionSummary { total_a: 3.0, early_a: 1.0, late_a: 2.0 });
     set.exposures[1].micrograph.as_mut().unwrap().unweighted_path.clear();
     set.exposures[2].micrograph = None;

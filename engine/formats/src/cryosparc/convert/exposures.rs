@@ -21,11 +21,8 @@ struct Sums {
     pixel: &'static str,
 }
 
-const WEIGHTED: Sums = Sums {
-    path: "micrograph_blob/path",
-    shape: "micrograph_blob/shape",
-    pixel: "micrograph_blob/psize_A",
-};
+const WEIGHTED: Sums =
+    Sums { path: "micrograph_blob/path", shape: "micrograph_blob/shape", pixel: "micrograph_blob/psize_A" };
 const UNWEIGHTED: Sums = Sums {
     path: "micrograph_blob_non_dw/path",
     shape: "micrograph_blob_non_dw/shape",
@@ -62,7 +59,8 @@ pub fn exposures_of(
     if dataset.is_empty() {
         return Err(unfit(dataset, "it holds no exposures".into(), "give a dataset with records"));
     }
-    let sums = if dataset.has(WEIGHTED.path) || !dataset.has(UNWEIGHTED.path) { WEIGHTED } else { UNWEIGHTED };
+    let sums =
+        if dataset.has(WEIGHTED.path) || !dataset.has(UNWEIGHTED.path) { WEIGHTED } else { UNWEIGHTED };
     let paths = dataset.texts(sums.path, FOR_MICROGRAPHS)?;
     let unweighted = match dataset.has(UNWEIGHTED.path) && sums.path != UNWEIGHTED.path {
         true => Some(dataset.texts(UNWEIGHTED.path, FOR_MICROGRAPHS)?),
@@ -145,7 +143,9 @@ fn optics(
         let number = numbers[row];
         if !(voltage[row] > 0.0 && (0.0..1.0).contains(&contrast[row])) {
             let (kv, contrast) = (voltage[row], contrast[row]);
-            let why = format!("record {row} has {kv} kV and an amplitude contrast of {contrast}, expected above 0, and 0 to below 1");
+            let why = format!(
+                "record {row} has {kv} kV and an amplitude contrast of {contrast}, expected above 0, and 0 to below 1"
+            );
             return Err(unfit(dataset, why, ""));
         }
         let found = [voltage[row], cs[row], contrast[row]].map(short);
@@ -230,7 +230,10 @@ fn left(dataset: &Dataset) -> Result<Vec<String>, CsError> {
         let stained = dataset.numbers("mscope_params/neg_stain", 0, FOR_OPTICS)?;
         let stained = stained.iter().filter(|value| **value != 0.0).count();
         if stained > 0 {
-            notes.push(format!("{stained} of {} exposures are negatively stained: protein is white on them", dataset.len()));
+            notes.push(format!(
+                "{stained} of {} exposures are negatively stained: protein is white on them",
+                dataset.len()
+            ));
         }
     }
     Ok(notes)

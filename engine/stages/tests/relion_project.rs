@@ -1,7 +1,7 @@
-//! A project that RELION itself makes: import, motion correction, extraction. Skipped where it is not installed.
+//! A project that RELION itself makes (import, motion correction, extraction) is imported. Skipped where it is not installed.
 
-use super::ImportRelionProject;
-use crate::{Ctx, Stage};
+#![allow(clippy::disallowed_methods, clippy::print_stdout, clippy::unwrap_used)] // runs the other program
+
 use ndarray::Array2;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -12,11 +12,11 @@ use vitreous_compute::comm::Solo;
 use vitreous_compute::device::Cpu;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::table;
+use vitreous_stages::{Ctx, find};
 
 /// Runs a program of RELION in a folder; false, and a word about it, where it is not installed.
 fn relion(folder: &Path, program: &str, arguments: &str) -> bool {
     let arguments = arguments.split_ascii_whitespace();
-    #[expect(clippy::disallowed_methods, reason = "what another program writes is what this test is about")]
     let output = process::Command::new(program).args(arguments).current_dir(folder).output();
     let Ok(output) = output else {
         println!("skipped: {program} is not installed");
@@ -26,7 +26,6 @@ fn relion(folder: &Path, program: &str, arguments: &str) -> bool {
     true
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test makes its own input")]
 fn write(path: &Path, text: &str) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, text).unwrap();
@@ -38,9 +37,9 @@ fn movie(path: &Path, seed: u64) {
     let still = Array2::from_shape_fn((160, 192), |_| random.random_range(-1.0f32..1.0));
     let mut writer = MrcWriter::create(path, MrcSpec::images(192, 160, 1.4)).unwrap();
     for frame in 0..5 {
-        let image = still.indexed_iter().map(|((y, x), _)| {
-            10.0 + still[[(y + 160 - frame) % 160, x]] + random.random_range(-0.3..0.3)
-        });
+        let image = still
+            .indexed_iter()
+            .map(|((y, x), _)| 10.0 + still[[(y + 160 - frame) % 160, x]] + random.random_range(-0.3..0.3));
         writer.append(&image.collect::<Vec<f32>>()).unwrap();
     }
     writer.finish().unwrap();
@@ -67,7 +66,10 @@ fn a_project_of_relion_itself_is_imported() {
     let rows = "    40.000000    50.000000 \n   100.000000    60.000000 \n   150.000000   110.000000 \n";
     for name in ["a", "b"] {
         let head = "\n# version 30001\n\ndata_\n\nloop_ \n_rlnCoordinateX #1 \n_rlnCoordinateY #2 \n";
-        write(&project.join(format!("ManualPick/job003/Movies/{name}_manualpick.star")), &format!("{head}{rows}"));
+        write(
+            &project.join(format!("ManualPick/job003/Movies/{name}_manualpick.star")),
+            &format!("{head}{rows}"),
+        );
     }
     let extract = "--i MotionCorr/job002/corrected_micrographs.star --coord_suffix _manualpick.star --coord_dir \
         ManualPick/job003/ --part_star Extract/job004/particles.star --part_dir Extract/job004/ --extract --extract_size 48 \
@@ -77,8 +79,12 @@ fn a_project_of_relion_itself_is_imported() {
     std::fs::create_dir_all(&job).unwrap();
     let mut ctx = Ctx::new(&job, folder.path(), &Cpu, &Solo, &|_| {}, &|| false);
     ctx.params = json!({"project": "relion"});
-    let report = ImportRelionProject.run(&ctx).unwrap_or_else(|error| panic!("{error}; {}", error.hint()));
-    let found: Vec<_> = ctx.declared_outputs().iter().map(|output| (output.slot.clone(), output.count)).collect();
+    let report = find("import-relion-project")
+        .unwrap()
+        .run(&ctx)
+        .unwrap_or_else(|error| panic!("{error}; {}", error.hint()));
+    let found: Vec<_> =
+        ctx.declared_outputs().iter().map(|output| (output.slot.clone(), output.count)).collect();
     let expected = [("movies", 2), ("micrographs", 2), ("picks", 6), ("particles", 6)];
     assert_eq!(found, expected.map(|(slot, count)| (slot.to_string(), count)), "{:?}", report.notes);
     let set = table::exposures::read(&job.join("micrographs.h5")).unwrap();
