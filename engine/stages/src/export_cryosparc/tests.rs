@@ -1,7 +1,6 @@
 use crate::{Ctx, Input, Stage, StageError};
 use serde_json::{Value, json};
 use std::path::Path;
-use std::process;
 use vitreous_compute::comm::Solo;
 use vitreous_compute::device::Cpu;
 use vitreous_formats::cryosparc::convert::{VolumeSlot, volume_of};
@@ -159,36 +158,6 @@ fn paths_can_be_absolute_and_rows_count_from_the_other_end() {
     );
     let error = run(folder.path(), &[], json!({})).map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("nothing to export") && error.hint().contains("--volume"), "{error}");
-}
-
-/// Skipped where Python or cryosparc-tools is missing.
-#[test]
-fn cryosparc_tools_opens_every_dataset() {
-    let folder = tempfile::tempdir().unwrap();
-    run(folder.path(), &ALL, json!({})).unwrap();
-    const IMPORT: &str = "from cryosparc.dataset import Dataset\n";
-    let python = |script: &str| {
-        #[expect(clippy::disallowed_methods, reason = "another program's opinion is what this test is about")]
-        process::Command::new("python3").args(["-c", script]).current_dir(folder.path().join("J9")).output()
-    };
-    if !python(IMPORT).is_ok_and(|output| output.status.success()) {
-        println!("skipped: python3 has no cryosparc-tools");
-        return;
-    }
-    let script = "p = Dataset.load('particles.cs').innerjoin(Dataset.load('passthrough_particles.cs'))\n\
-        assert len(p) == 5\n\
-        assert sorted(p.prefixes()) == ['alignments3D', 'blob', 'ctf', 'location', 'pick_stats'], p.prefixes()\n\
-        assert p['blob/shape'].tolist() == [[64, 64]] * 5 and list(p['blob/sign']) == [1] * 5\n\
-        assert p['alignments3D/shift'].tolist() == [[-1, 0.5]] * 5, p['alignments3D/shift']\n\
-        assert abs(p['location/center_x_frac'] - 0.05).max() < 1e-7\n\
-        assert p['location/micrograph_shape'].tolist() == [[100, 200]] * 5\n\
-        e = Dataset.load('micrographs.cs')\n\
-        assert sorted(e.prefixes()) == ['ctf', 'micrograph_blob', 'mscope_params'], e.prefixes()\n\
-        assert list(e['uid']) == [p['location/micrograph_uid'][0]] and e['ctf/df1_A'][0] == 12000\n\
-        v = Dataset.load('volume.cs')\n\
-        assert sorted(v.prefixes()) == ['map', 'map_half_A', 'map_half_B'] and v['map/shape'].tolist() == [[8, 8, 8]]\n";
-    let output = python(&format!("{IMPORT}{script}")).unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

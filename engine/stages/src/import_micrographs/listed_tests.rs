@@ -150,7 +150,8 @@ fn a_group_of_cryosparc_brings_optics_and_ctf() {
     // the same from the files, and without the second
     let (_, same) =
         run(folder, json!({"dataset": "cs/export/a.cs", "passthrough": "cs/export/pass*.cs"})).unwrap();
-    assert_eq!(same, set);
+    // scores that are not known are NaN, which equals nothing
+    assert_eq!(format!("{same:?}"), format!("{set:?}"));
     let error = run(folder, json!({"dataset": "cs/export/a.cs"})).unwrap_err();
     assert!(error.to_string().contains("no field `mscope_params/accel_kv`"), "{error}");
     assert!(error.hint().contains("--passthrough"), "{}", error.hint());
