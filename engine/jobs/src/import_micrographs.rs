@@ -10,9 +10,18 @@ use vitreous_model::params::{BadParam, Validate};
 parameters! {
     /// Parameters of `import-micrographs`.
     pub struct ImportMicrographs {
-        /// Micrographs: a file or a pattern such as aligned/*.mrc.
+        /// Micrographs: a file or a pattern such as aligned/*.mrc; instead of it, --star or --dataset.
         pub micrographs: Option<PathBuf> = None;
-        /// Pixel size; left out, from the file headers or the project.
+        /// RELION STAR file of micrographs (3.1 or later), with its optics groups, CTF and motion.
+        pub star: Option<PathBuf> = None;
+        /// CryoSPARC dataset of exposures (.cs), or an exported group of datasets (.csg).
+        pub dataset: Option<PathBuf> = None;
+        /// With a .cs file: the passthrough files that hold its other columns, one or a pattern. A .csg names its own.
+        pub passthrough: Option<PathBuf> = None;
+        /// With star or dataset: folder that their paths are relative to; left out, the nearest above the file in which they
+        /// are found.
+        pub root: Option<PathBuf> = None;
+        /// Pixel size; left out, from the file headers or the project. What star or dataset say goes before it, as for optics.
         pub pixel_size: Option<f64> = None, unit "Å";
         /// Acceleration voltage; left out, from the project.
         pub voltage: Option<f64> = None, unit "kV";
@@ -29,10 +38,7 @@ parameters! {
 
 impl Validate for ImportMicrographs {
     fn validate(&self) -> Result<(), BadParam> {
-        if self.micrographs.is_none() {
-            return Err(BadParam::new("micrographs", "", "is required")
-                .hint("give a pattern: --micrographs 'aligned/*.mrc'"));
-        }
+        self.validate_source()?;
         microscope::check_fraction("max_bad_fraction", self.max_bad_fraction)?;
         microscope::check(self.pixel_size, self.voltage, self.cs, self.amplitude_contrast)
     }
@@ -45,6 +51,32 @@ impl Validate for ImportMicrographs {
             cs: Some(2.7),
             ..Self::default()
         }
+    }
+}
+
+impl ImportMicrographs {
+    /// Refuses anything but one source of micrographs, and what that source cannot do.
+    fn validate_source(&self) -> Result<(), BadParam> {
+        let given = [("micrographs", &self.micrographs), ("star", &self.star), ("dataset", &self.dataset)];
+        let mut given = given.into_iter().filter_map(|(key, path)| Some((key, path.as_ref()?)));
+        let Some((source, path)) = given.next() else {
+            return Err(BadParam::new("micrographs", "", "is required")
+                .hint("give a pattern: --micrographs 'aligned/*.mrc', or --star or --dataset"));
+        };
+        if let Some((key, other)) = given.next() {
+            let why = format!("cannot stand beside `{source}`");
+            return Err(BadParam::new(key, other.to_string_lossy(), why).hint("give one of them"));
+        }
+        if let (Some(root), "micrographs") = (&self.root, source) {
+            return Err(BadParam::new("root", root.to_string_lossy(), "serves `star` and `dataset` alone")
+                .hint("leave it out"));
+        }
+        let Some(passthrough) = &self.passthrough else { return Ok(()) };
+        if source != "dataset" || path.extension().is_some_and(|end| end == "csg") {
+            return Err(BadParam::new("passthrough", passthrough.to_string_lossy(), "is for a .cs file")
+                .hint("leave it out; a .csg names its files"));
+        }
+        Ok(())
     }
 }
 

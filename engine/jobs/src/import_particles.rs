@@ -1,4 +1,4 @@
-//! `import-particles`: particles from a RELION STAR file or a CryoSPARC dataset.
+//! `import-particles`: particles from a RELION STAR file, a CryoSPARC dataset, or parameters of cisTEM and Frealign.
 
 use crate::import_picks::YOrigin;
 use crate::microscope;
@@ -17,6 +17,10 @@ parameters! {
         pub dataset: Option<PathBuf> = None;
         /// With a .cs file: the passthrough files that hold its other columns, one or a pattern. A .csg names its own.
         pub passthrough: Option<PathBuf> = None;
+        /// Parameters of cisTEM or Frealign: a .par file, or cisTEM's own STAR file.
+        pub par: Option<PathBuf> = None;
+        /// With par: the image stack that was refined; left out, those that cisTEM's STAR file names.
+        pub stack: Option<PathBuf> = None;
         /// With a dataset that has positions, required: which stored row their y counts from. CryoSPARC's own sums are mirrored
         /// against those of RELION, MotionCor and Vitreous.
         pub y_origin: Option<YOrigin> = None;
@@ -38,30 +42,7 @@ parameters! {
 
 impl Validate for ImportParticles {
     fn validate(&self) -> Result<(), BadParam> {
-        match (&self.star, &self.dataset) {
-            (None, None) => {
-                let hint = "give --star run_data.star, or --dataset particles.cs";
-                return Err(BadParam::new("star", "", "is required where there is no dataset").hint(hint));
-            }
-            (Some(_), Some(dataset)) => {
-                let given = dataset.to_string_lossy();
-                return Err(
-                    BadParam::new("dataset", given, "cannot stand beside star").hint("give one of them")
-                );
-            }
-            (None, Some(_)) => {}
-            (Some(_), None) => {
-                let only = |name| {
-                    Err(BadParam::new(name, "", "is for datasets").hint("leave it out, or give --dataset"))
-                };
-                if self.passthrough.is_some() {
-                    return only("passthrough");
-                }
-                if self.y_origin.is_some() {
-                    return only("y_origin");
-                }
-            }
-        }
+        self.validate_source()?;
         let is_group = self.dataset.as_ref().is_some_and(|path| path.extension().is_some_and(|e| e == "csg"));
         if let (true, Some(passthrough)) = (is_group, &self.passthrough) {
             let given = passthrough.to_string_lossy();
@@ -78,11 +59,41 @@ impl Validate for ImportParticles {
     }
 }
 
+impl ImportParticles {
+    /// Refuses anything but one source of particles, and what that source cannot do.
+    fn validate_source(&self) -> Result<(), BadParam> {
+        let given = [("star", &self.star), ("dataset", &self.dataset), ("par", &self.par)];
+        let mut given = given.into_iter().filter_map(|(key, path)| Some((key, path.as_ref()?)));
+        let Some((source, _)) = given.next() else {
+            let hint = "give --star run_data.star, --dataset particles.cs, or --par refined.par";
+            return Err(BadParam::new("star", "", "is required where there is no other source").hint(hint));
+        };
+        if let Some((key, path)) = given.next() {
+            let why = format!("cannot stand beside `{source}`");
+            return Err(BadParam::new(key, path.to_string_lossy(), why).hint("give one of them"));
+        }
+        let only = [
+            ("passthrough", self.passthrough.is_some(), "dataset"),
+            ("y_origin", self.y_origin.is_some(), "dataset"),
+            ("stack", self.stack.is_some(), "par"),
+        ];
+        match only.into_iter().find(|(_, is_given, of)| *is_given && *of != source) {
+            Some((key, _, of)) => Err(BadParam::new(key, "", format!("serves `{of}` alone"))
+                .hint(format!("leave it out, or give --{of}"))),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The job type.
 pub static JOB: Typed<ImportParticles> = Typed {
     name: "import-particles",
-    summary: "particles from a RELION STAR file or a CryoSPARC dataset",
-    inputs: &[],
+    summary: "particles from files of RELION, CryoSPARC, cisTEM or Frealign",
+    inputs: &[Slot::optional(
+        "micrographs",
+        Kind::Micrographs,
+        "micrographs the particles lie on: names are matched and rows checked",
+    )],
     outputs: &[Slot::required("particles", Kind::Particles, "the particles")],
     per_item: false,
     estimate: |_, _| Estimate::default(),

@@ -4,14 +4,33 @@ use crate::microscope;
 use crate::{Estimate, Slot, Typed};
 use std::path::PathBuf;
 use vitreous_model::outputs::Kind;
-use vitreous_model::parameters;
 use vitreous_model::params::{BadParam, Validate};
+use vitreous_model::{choices, parameters};
+
+choices! {
+    /// Which of a CryoSPARC group's maps.
+    pub enum GroupMap {
+        /// The map as it was reconstructed.
+        #[default]
+        Map = "map",
+        /// The sharpened map.
+        Sharp = "sharp",
+        /// The map of the first half-set.
+        HalfA = "half-a",
+        /// The map of the second half-set.
+        HalfB = "half-b",
+    }
+}
 
 parameters! {
     /// Parameters of `import-volume`.
     pub struct ImportVolume {
-        /// The map, MRC; required.
+        /// The map, required: MRC, or a CryoSPARC dataset (.cs) or group (.csg) that names it.
         pub volume: Option<PathBuf> = None;
+        /// With a dataset or group: which of its maps.
+        pub group_map: GroupMap = GroupMap::Map;
+        /// With a dataset or group: folder that its paths are relative to; left out, the nearest above it in which they exist.
+        pub root: Option<PathBuf> = None;
         /// Pixel size of the file, where its header is wrong.
         pub pixel_size: Option<f64> = None, unit "Å";
         /// Pixel size after resampling; left out, that of the particles, or the map's own.

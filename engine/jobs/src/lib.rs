@@ -17,6 +17,7 @@ pub mod estimate;
 pub mod estimate_ctf;
 pub mod estimate_local_resolution;
 pub mod expand_symmetry;
+pub mod export_cryosparc;
 pub mod export_relion;
 pub mod extract_particles;
 pub mod filter_locally;
@@ -25,6 +26,7 @@ pub mod import_micrographs;
 pub mod import_movies;
 pub mod import_particles;
 pub mod import_picks;
+pub mod import_relion_project;
 pub mod import_volume;
 pub mod inspect_picks;
 pub mod intersect_particles;
@@ -58,6 +60,7 @@ pub static CATALOG: &[&dyn JobType] = &[
     &import_picks::JOB,
     &import_particles::JOB,
     &import_volume::JOB,
+    &import_relion_project::JOB,
     &check_gain::JOB,
     &correct_motion::JOB,
     &estimate_ctf::JOB,
@@ -90,6 +93,7 @@ pub static CATALOG: &[&dyn JobType] = &[
     &align_maps::JOB,
     &resample_volume::JOB,
     &export_relion::JOB,
+    &export_cryosparc::JOB,
     &simulate::JOB,
 ];
 

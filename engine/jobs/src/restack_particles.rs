@@ -14,6 +14,8 @@ parameters! {
         pub images_per_stack: Option<u32> = None;
         /// Write 16-bit floats (MRC mode 12), half the disk space.
         pub float16: bool = false;
+        /// Invert the contrast: for stacks of other programs in which protein is dark, such as cisTEM's.
+        pub invert: bool = false;
         /// The largest fraction of particles whose image may be unreadable before the job fails.
         pub max_bad_fraction: f64 = 0.05;
     }

@@ -19,6 +19,7 @@ mod downsample_particles;
 mod estimate_ctf;
 mod estimate_local_resolution;
 mod expand_symmetry;
+mod export_cryosparc;
 mod export_relion;
 pub mod exposure_files;
 pub mod extract_particles;
@@ -30,6 +31,7 @@ pub mod import_micrographs;
 pub mod import_movies;
 mod import_particles;
 mod import_picks;
+mod import_relion_project;
 pub mod import_volume;
 mod inspect_picks;
 mod intersect_particles;
@@ -52,6 +54,7 @@ mod refinement;
 mod remove_duplicates;
 mod resample_volume;
 mod restack_particles;
+mod row_origin;
 mod select_2d;
 pub mod sharpen;
 mod simulate;
@@ -71,6 +74,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &import_picks::ImportPicks,
     &import_particles::ImportParticles,
     &import_volume::ImportVolume,
+    &import_relion_project::ImportRelionProject,
     &check_gain::CheckGain,
     &correct_motion::CorrectMotion,
     &estimate_ctf::EstimateCtf,
@@ -103,6 +107,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &align_maps::AlignMaps,
     &resample_volume::ResampleVolume,
     &export_relion::ExportRelion,
+    &export_cryosparc::ExportCryosparc,
     &simulate::Simulate,
 ];
 

@@ -8,6 +8,10 @@ use std::path::{Component, Path, PathBuf};
 
 /// The kind of group that holds particles.
 pub const PARTICLE: &str = "particle";
+/// The kind of group that holds movies or micrographs.
+pub const EXPOSURE: &str = "exposure";
+/// The kind of group that holds maps.
+pub const VOLUME: &str = "volume";
 
 #[derive(Debug, Serialize, Deserialize)]
 struct GroupFile {
@@ -73,7 +77,7 @@ impl<'a> CsPath<'a> {
     }
 }
 
-/// The datasets that a group of a kind (`particle`, `exposure` …) names, each once, that of `blob` first.
+/// The datasets that a group of a kind (`particle`, `exposure` …) names, each once, that of the images first.
 ///
 /// # Errors
 /// A file that cannot be read, is no group, is of another kind, or names a file by an absolute or empty path.
@@ -94,7 +98,12 @@ pub fn group_files_of(path: &Path, text: &str, kind: &str) -> Result<Vec<PathBuf
     }
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut slots: Vec<(&String, &ResultEntry)> = file.results.iter().collect();
-    slots.sort_by_key(|(name, _)| name.as_str() != "blob");
+    // the records are those of the images; micrographs may stand beside the movies they were made of
+    slots.sort_by_key(|(name, _)| match name.as_str() {
+        "blob" | "micrograph_blob" => 0,
+        other if other.ends_with("blob") => 1,
+        _ => 2,
+    });
     let mut files: Vec<PathBuf> = Vec::new();
     for (name, result) in slots {
         let named = CsPath::of(&result.metafile);
@@ -132,7 +141,7 @@ pub fn read_joined(files: &[PathBuf]) -> Result<(Dataset, Vec<String>), CsError>
     Ok((dataset, notes))
 }
 
-/// A group to be written: all its results in one dataset.
+/// A group to be written.
 #[derive(Debug, Clone)]
 pub struct GroupOut<'a> {
     /// Name, also of its results' owner.
@@ -141,12 +150,21 @@ pub struct GroupOut<'a> {
     pub kind: &'a str,
     /// What it is, for people.
     pub description: &'a str,
-    /// Names of the results, each the first part of its fields: `blob`, `ctf` …
-    pub results: &'a [&'a str],
-    /// Name of the dataset, in the same folder.
-    pub dataset: &'a str,
-    /// Its records.
+    /// What it consists of.
+    pub results: &'a [ResultOut<'a>],
+    /// Records of each of its datasets.
     pub rows: u64,
+}
+
+/// A result of a group: the fields of one name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResultOut<'a> {
+    /// The first part of its fields: `blob`, `ctf` …
+    pub name: &'a str,
+    /// What it is, the second part of its type: mostly the same word.
+    pub kind: &'a str,
+    /// Name of the dataset that has the fields, in the group's folder.
+    pub dataset: &'a str,
 }
 
 /// Writes a group.
@@ -154,10 +172,10 @@ pub struct GroupOut<'a> {
 /// # Errors
 /// A failed write.
 pub fn write_group(out: &mut impl Write, path: &Path, group: &GroupOut<'_>) -> Result<(), CsError> {
-    let entry = |result: &&str| {
-        let kind = format!("{}.{result}", group.kind);
-        let metafile = format!(">{}", group.dataset);
-        ((*result).to_string(), ResultEntry { metafile, num_items: group.rows, kind })
+    let entry = |result: &ResultOut<'_>| {
+        let kind = format!("{}.{}", group.kind, result.kind);
+        let metafile = format!(">{}", result.dataset);
+        (result.name.to_string(), ResultEntry { metafile, num_items: group.rows, kind })
     };
     let head = GroupHead {
         name: group.name.into(),

@@ -22,5 +22,8 @@ mod tests;
 pub use convert::{CsPick, read_picks};
 pub use dataset::Dataset;
 pub use error::CsError;
-pub use group::{CsPath, GroupOut, PARTICLE, group_files, group_files_of, read_joined, write_group};
+pub use group::{
+    CsPath, EXPOSURE, GroupOut, PARTICLE, ResultOut, VOLUME, group_files, group_files_of, read_joined,
+    write_group,
+};
 pub use writer::{FieldOut, Values, write_dataset};

@@ -161,19 +161,24 @@ fn groups_name_their_files_blob_first() {
 
 #[test]
 fn a_written_group_is_read() {
+    let result = |name, dataset| ResultOut { name, kind: name, dataset };
     let group = GroupOut {
         name: "particles",
         kind: PARTICLE,
         description: "of J5: #1",
-        results: &["blob", "ctf"],
-        dataset: "particles.cs",
+        results: &[
+            result("blob", "particles.cs"),
+            result("ctf", "particles.cs"),
+            result("alignments3D", "passthrough.cs"),
+        ],
         rows: 7,
     };
     let mut text = Vec::new();
     write_group(&mut text, Path::new("a.csg"), &group).unwrap();
     let text = String::from_utf8(text).unwrap();
     let files = group_files_of(Path::new("J9/a.csg"), &text, PARTICLE).unwrap();
-    assert_eq!(files, [Path::new("J9/particles.cs")]);
+    // that of the images first, so that it tells which records there are
+    assert_eq!(files, [Path::new("J9/particles.cs"), Path::new("J9/passthrough.cs")]);
     assert!(text.contains("type: particle.ctf"), "{text}");
 }
 

@@ -37,7 +37,8 @@ impl FieldOut {
         }
     }
 
-    fn records(&self) -> usize {
+    /// Records.
+    pub fn records(&self) -> usize {
         match &self.values {
             Values::F32(count, values) => values.len() / count,
             Values::U32(count, values) => values.len() / count,

@@ -4,13 +4,17 @@
 #![allow(dead_code, clippy::disallowed_methods)] // each target uses a part; temporary files
 
 use std::path::Path;
-use vitreous_formats::cryosparc::convert::{ImportOptions, particles_of};
+use vitreous_formats::cryosparc::convert::{
+    ImportOptions, VolumeSlot, exposures_of, particles_of, volume_of,
+};
 use vitreous_formats::cryosparc::{self, Dataset};
 use vitreous_formats::defects::read_defects;
+use vitreous_formats::frealign;
 use vitreous_formats::gain::{read_eer_gain, read_gain};
 use vitreous_formats::star::StarFile;
 use vitreous_formats::star::convert::{
-    Fallback, read_coordinates, read_micrographs, read_movies, read_particles,
+    Fallback, read_coordinate_files, read_coordinates, read_micrographs, read_movie_record, read_movies,
+    read_particles,
 };
 use vitreous_formats::{EerOptions, MovieOptions, open_movie};
 use vitreous_formats::{atomic_model, box_file, cbox, epu_xml, mdoc};
@@ -111,6 +115,8 @@ pub fn star(bytes: &[u8]) {
         let _ = read_micrographs(path, &same);
         let _ = read_movies(path, &same, &Fallback::default());
         let _ = read_coordinates(path, Some("m1"));
+        let _ = read_coordinate_files(path);
+        let _ = read_movie_record(path);
     });
 }
 
@@ -182,6 +188,12 @@ pub fn cryosparc(bytes: &[u8]) {
         if let Ok(imported) = particles_of(&dataset, &options) {
             assert_eq!(imported.value.particles.len(), dataset.len());
         }
+        if let Ok(imported) = exposures_of(&dataset, &options) {
+            assert_eq!(imported.value.exposures.len(), dataset.len());
+        }
+        for slot in VolumeSlot::ALL {
+            let _ = volume_of(&dataset, *slot);
+        }
     }
     if let Ok(text) = std::str::from_utf8(bytes) {
         let _ = cryosparc::group_files_of(Path::new("fuzz.csg"), text, cryosparc::PARTICLE);
@@ -193,8 +205,31 @@ pub fn cryosparc(bytes: &[u8]) {
     });
 }
 
+/// As parameters of Frealign or cisTEM.
+pub fn parameters(bytes: &[u8]) {
+    let path = Path::new("fuzz.par");
+    let Ok(parameters) = frealign::parse(path, String::from_utf8_lossy(bytes).into_owned()) else { return };
+    let fallback = Fallback {
+        pixel_size_a: Some(1.0),
+        voltage_kv: Some(300.0),
+        cs_mm: Some(2.7),
+        amplitude_contrast: Some(0.1),
+    };
+    for stack in [None, Some("s.mrc")] {
+        let options = frealign::ImportOptions { stack, resolve: &|path| path.to_string(), fallback };
+        if let Ok(imported) = frealign::particles_of(path, &parameters, &options) {
+            let particles = imported.value.particles;
+            assert!(
+                particles
+                    .iter()
+                    .all(|p| p.pose.is_some_and(|pose| pose.shift_a.iter().all(|t| t.is_finite())))
+            );
+        }
+    }
+}
+
 /// The targets: names of the folders of the corpus, and what is done with a file of it.
-pub const TARGETS: [(&str, fn(&[u8])); 12] = [
+pub const TARGETS: [(&str, fn(&[u8])); 13] = [
     ("mrc", |bytes| image(bytes, ".mrc")),
     ("tiff", |bytes| image(bytes, ".tif")),
     ("bz2", |bytes| image(bytes, ".mrc.bz2")),
@@ -207,4 +242,5 @@ pub const TARGETS: [(&str, fn(&[u8])); 12] = [
     ("epu_xml", epu_xml),
     ("boxes", boxes),
     ("cryosparc", cryosparc),
+    ("frealign", parameters),
 ];

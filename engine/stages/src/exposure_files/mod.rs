@@ -11,6 +11,7 @@ use vitreous_model::exposure::OpticsGroup;
 use vitreous_model::params::BadParam;
 use vitreous_model::units::{Kilovolt, Millimetre};
 
+pub(crate) mod names;
 pub mod star;
 
 #[cfg(test)]

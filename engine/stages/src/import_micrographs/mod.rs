@@ -1,8 +1,11 @@
 //! `import-micrographs`: registers images that were aligned elsewhere; copies nothing.
 
+mod listed;
 mod report;
 mod run;
 
+#[cfg(test)]
+mod listed_tests;
 #[cfg(test)]
 mod tests;
 

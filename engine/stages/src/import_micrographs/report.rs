@@ -1,12 +1,13 @@
 //! What the import found: numbers and the first micrographs.
 
+use super::listed::Listed;
 use crate::exposure_files;
 use crate::map_figures;
 use crate::{Ctx, StageError};
 use serde_json::json;
 use vitreous_formats::open_image;
 use vitreous_jobs::import_micrographs::ImportMicrographs;
-use vitreous_model::exposure::{ExposureSet, MicrographSource};
+use vitreous_model::exposure::{Exposure, MicrographSource};
 use vitreous_model::report::Report;
 
 /// Micrographs shown.
@@ -16,7 +17,8 @@ const SHOWN: usize = 3;
 ///
 /// # Errors
 /// None of its own: a picture that cannot be made is left out.
-pub fn make(ctx: &Ctx<'_>, params: &ImportMicrographs, set: &ExposureSet) -> Result<Report, StageError> {
+pub fn make(ctx: &Ctx<'_>, params: &ImportMicrographs, listed: &Listed) -> Result<Report, StageError> {
+    let set = &listed.set;
     let mut report = Report::new("Micrographs");
     let micrographs: Vec<&MicrographSource> =
         set.exposures.iter().filter_map(|e| e.micrograph.as_ref()).collect();
@@ -29,8 +31,17 @@ pub fn make(ctx: &Ctx<'_>, params: &ImportMicrographs, set: &ExposureSet) -> Res
     report.number("voltage_kV", "Voltage", optics.voltage.0, "kV");
     report.number("cs_mm", "Spherical aberration", optics.cs.0, "mm");
     report.number("amplitude_contrast", "Amplitude contrast", optics.amplitude_contrast, "");
-    if params.amplitude_contrast.is_none() {
-        report.notes.push("No amplitude contrast was given: 0.1 is assumed.".into());
+    if params.micrographs.is_none() {
+        let count = |test: fn(&Exposure) -> bool| set.exposures.iter().filter(|e| test(e)).count() as f64;
+        report.number("optics_groups", "Optics groups", set.optics.len() as f64, "");
+        report.number("with_ctf", "With a CTF", count(|e| e.ctf.is_some()), "");
+        report.number("with_motion", "With motion", count(|e| e.motion.is_some()), "");
+    }
+    report.notes.extend(listed.notes.iter().cloned());
+    if !listed.ignored.is_empty() {
+        let (count, list) = (listed.ignored.len(), listed.ignored.join(", "));
+        report.notes.push(format!("{count} columns have no place here and were left: {list}"));
+        report.data.insert("ignored_columns".into(), json!(listed.ignored));
     }
     let size = |m: &MicrographSource| (m.width, m.height);
     if micrographs.iter().any(|m| size(m) != size(first)) {

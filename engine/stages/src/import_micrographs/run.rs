@@ -1,10 +1,11 @@
 //! Headers of all micrographs → table of exposures. Every rank reads them (that is quick), rank 0 writes.
 
+use super::listed::{self, Listed};
 use super::report;
 use crate::exposure_files::{self, Unfit};
 use crate::{Ctx, StageError};
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use vitreous_formats::table::exposures;
 use vitreous_formats::{FormatError, ImageHeader};
 use vitreous_jobs::import_micrographs::ImportMicrographs;
@@ -22,8 +23,29 @@ const TABLE: &str = "micrographs.h5";
 /// Parameters that are missing, no micrographs, too many that are none.
 pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     let params: ImportMicrographs = ctx.params()?;
-    let pattern =
-        params.micrographs.as_deref().ok_or_else(|| BadParam::new("micrographs", "", "is required"))?;
+    let listed = match (&params.micrographs, &params.star, &params.dataset) {
+        (Some(pattern), ..) => matching(ctx, &params, pattern)?,
+        (None, Some(star), _) => listed::of_star(ctx, &params, star)?,
+        (None, None, Some(dataset)) => listed::of_dataset(ctx, &params, dataset)?,
+        (None, None, None) => return Err(BadParam::new("micrographs", "", "is required").into()),
+    };
+    if !ctx.is_root() {
+        return Ok(Report::new("Micrographs"));
+    }
+    let set = &listed.set;
+    ctx.create_at_path(TABLE, |path| exposures::write(path, Kind::Micrographs, set))?;
+    let micrographs = || set.exposures.iter().filter_map(|exposure| exposure.micrograph.as_ref());
+    let size = exposure_files::most_common(micrographs().map(|m| [m.width, m.height]));
+    ctx.output(Output {
+        pixel_size_a: micrographs().next().map(|m| m.pixel_size_a),
+        frame_px: size,
+        ..Output::new("micrographs", Kind::Micrographs, TABLE, set.exposures.len() as u64)
+    });
+    report::make(ctx, &params, &listed)
+}
+
+/// The files that match a pattern, in one optics group.
+fn matching(ctx: &Ctx<'_>, params: &ImportMicrographs, pattern: &Path) -> Result<Listed, StageError> {
     let files = exposure_files::find(ctx, "micrographs", pattern, None)?;
     let headers = exposure_files::read_headers(ctx, "micrographs", &files)?;
     let (good, unfit) = sort(&files, headers);
@@ -37,18 +59,12 @@ pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
         params.amplitude_contrast,
         pixel_size_a,
     )?;
-    if !ctx.is_root() {
-        return Ok(Report::new("Micrographs"));
-    }
     let set = exposure_set(ctx, &good, optics);
-    ctx.create_at_path(TABLE, |path| exposures::write(path, Kind::Micrographs, &set))?;
-    let size = exposure_files::most_common(good.iter().map(|(_, header)| (header.width, header.height)));
-    ctx.output(Output {
-        pixel_size_a: Some(pixel_size_a),
-        frame_px: size.map(|(width, height)| [width as u32, height as u32]),
-        ..Output::new("micrographs", Kind::Micrographs, TABLE, set.exposures.len() as u64)
-    });
-    report::make(ctx, &params, &set)
+    let mut notes = Vec::new();
+    if params.amplitude_contrast.is_none() {
+        notes.push("No amplitude contrast was given: 0.1 is assumed.".into());
+    }
+    Ok(Listed { set, notes, ignored: Vec::new() })
 }
 
 /// Single images with their headers, and the rest. Sizes may differ: cameras are turned now and then.

@@ -1,9 +1,14 @@
-//! `import-particles`: particles from a RELION STAR file or a CryoSPARC dataset; images stay where they are.
+//! `import-particles`: particles from files of RELION, CryoSPARC, cisTEM or Frealign; images stay where they are.
 
 mod dataset;
+mod parameters;
+mod places;
 mod report;
 mod roots;
 mod run;
+
+#[cfg(test)]
+mod source_tests;
 #[cfg(test)]
 mod tests;
 

@@ -1,7 +1,8 @@
-//! STAR file or dataset → table of particles. Every rank reads it (that is quick), rank 0 writes.
+//! STAR file, dataset or parameters → table of particles. Every rank reads it (that is quick), rank 0 writes.
 
+use super::places::Places;
 use super::roots::Roots;
-use super::{dataset, report};
+use super::{dataset, parameters, report};
 use crate::exposure_files::table_path;
 use crate::particle_images::{ParticleImages, UnfitParticle};
 use crate::{Ctx, StageError};
@@ -29,7 +30,7 @@ const GIVE_ROOT: &str = "give --root: the folder that paths in the file are rela
 pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     let params: ImportParticles = ctx.params()?;
     params.validate()?;
-    let file = params.star.as_deref().or(params.dataset.as_deref());
+    let file = params.star.as_deref().or(params.dataset.as_deref()).or(params.par.as_deref());
     let file = file.ok_or_else(|| BadParam::new("star", "", "is required"))?;
     let file = ctx.resolve(&file.to_string_lossy());
     let root = params.root.as_deref().map(|root| ctx.resolve(&root.to_string_lossy()));
@@ -37,6 +38,7 @@ pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     set_box(ctx, &file, &mut imported.value)?;
     let (images, unfit) = ParticleImages::open(ctx, &imported.value);
     leave_out(ctx, &imported.value, &unfit, params.max_bad_fraction)?;
+    let places = Places::look(ctx, &mut imported, &images, &file, root.as_deref(), params.y_origin)?;
     let mut index = 0;
     imported.value.particles.retain(|_| {
         index += 1;
@@ -52,10 +54,12 @@ pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
         box_px: Some(set.box_px),
         ..Output::new("particles", Kind::Particles, TABLE, set.particles.len() as u64)
     });
-    Ok(report::make(ctx, &imported, unfit.len()))
+    let mut report = report::make(ctx, &imported, unfit.len());
+    places.tell(&mut report);
+    Ok(report)
 }
 
-/// Reads the STAR file or the dataset; paths become absolute or relative to the project.
+/// Reads the file of whichever kind; paths become absolute or relative to the project.
 fn read(
     ctx: &Ctx<'_>,
     file: &Path,
@@ -68,8 +72,10 @@ fn read(
         cs_mm: params.cs,
         amplitude_contrast: params.amplitude_contrast,
     };
-    if params.star.is_none() {
-        return dataset::read(ctx, file, root, params, fallback);
+    match (&params.dataset, &params.par) {
+        (Some(_), _) => return dataset::read(ctx, file, root, params, fallback),
+        (None, Some(_)) => return parameters::read(ctx, file, root, params, fallback),
+        (None, None) => {}
     }
     let roots = Roots::new(file, root);
     let resolve = |path: &str| table_path(ctx, &roots.absolute(path));

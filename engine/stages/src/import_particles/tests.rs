@@ -237,35 +237,43 @@ fn a_file_of_one_kind_is_asked_for() {
     assert!(origin.validate().unwrap_err().to_string().contains("y_origin"));
 }
 
-/// Every third-party dataset and table is imported, or refused with the name of the file.
+/// Every third-party dataset and table is imported by every job that takes its kind, or refused with the name of the file.
 #[test]
 fn third_party_files_are_imported_or_refused_with_a_reason() {
+    use crate::import_micrographs::ImportMicrographs;
+    use crate::import_volume::ImportVolume;
     let Some(data) = crate::test_data() else { return };
+    let particles: &dyn Stage = &super::ImportParticles;
+    let micrographs: &dyn Stage = &ImportMicrographs;
+    let volume: &dyn Stage = &ImportVolume;
     let mut seen = 0;
     let mut folders = vec![data];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
-            let key = match path.extension().and_then(|e| e.to_str()) {
+            let ways: &[(&dyn Stage, &str)] = match path.extension().and_then(|e| e.to_str()) {
                 _ if path.is_dir() => {
                     folders.push(path);
                     continue;
                 }
-                Some("star") => "star",
-                Some("cs") => "dataset",
+                Some("star") => &[(particles, "star"), (particles, "par"), (micrographs, "star")],
+                Some("cs") => &[(particles, "dataset"), (micrographs, "dataset"), (volume, "volume")],
                 _ => continue,
             };
-            seen += 1;
-            let job = tempfile::tempdir().unwrap();
-            let mut ctx = Ctx::new(job.path(), job.path(), &Cpu, &Solo, &|_| {}, &|| false);
-            ctx.params = json!({key: path});
-            match super::ImportParticles.run(&ctx) {
-                Ok(report) => println!("{}: {:?} particles", path.display(), report.get("particles")),
-                Err(error) => {
-                    let text = error.to_string();
-                    println!("{text}");
-                    let name = path.file_name().unwrap().to_str().unwrap();
-                    assert!(text.contains(name), "{text}");
+            for (stage, key) in ways {
+                seen += 1;
+                let job = tempfile::tempdir().unwrap();
+                let mut ctx = Ctx::new(job.path(), job.path(), &Cpu, &Solo, &|_| {}, &|| false);
+                ctx.params = json!({*key: path});
+                let name = path.file_name().unwrap().to_str().unwrap();
+                match stage.run(&ctx) {
+                    Ok(report) => println!("{} of {name}: {:?}", stage.name(), report.numbers.first()),
+                    Err(error) => {
+                        let text = error.to_string();
+                        println!("{}: {text}", stage.name());
+                        // a list of which every item is gone names the items
+                        assert!(text.contains(name) || text.contains("failed, more than"), "{text}");
+                    }
                 }
             }
         }

@@ -1,6 +1,5 @@
 //! `import-picks`: positions of particles from another program. The README of this folder says how.
 
-mod matching;
 mod read;
 mod report;
 mod run;

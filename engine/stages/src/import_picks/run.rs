@@ -1,8 +1,8 @@
 //! Files of picks → table of picks. Every rank reads them (that is quick), rank 0 writes.
 
-use super::matching::Names;
 use super::read::{Given, Place, read};
 use super::report;
+use crate::exposure_files::names::Names;
 use crate::{Ctx, StageError, exposure_files, micrograph};
 use std::collections::BTreeMap;
 use vitreous_formats::table;

@@ -1,5 +1,6 @@
 //! `import-volume`: a map made elsewhere, brought to the box and pixel size it is needed in.
 
+mod group;
 mod report;
 mod run;
 

@@ -1,6 +1,6 @@
 //! File → map in the wanted box, of the wanted hand and resolution. Rank 0 does it all; it takes seconds.
 
-use super::report;
+use super::{group, report};
 use crate::{Ctx, StageError};
 use ndarray::{Array3, ArrayView3};
 use std::path::Path;
@@ -60,12 +60,16 @@ pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
         return Ok(Report::new("Map"));
     }
     let given = params.volume.as_ref().ok_or_else(|| BadParam::new("volume", "", "is required"))?;
-    let path = ctx.resolve(&given.to_string_lossy());
+    let given = ctx.resolve(&given.to_string_lossy());
+    let (path, said_a) =
+        if group::is_dataset(&given) { group::map_of(ctx, &params, &given)? } else { (given, None) };
     let volume = mrc::read_volume(&path)?;
     let (nz, ny, nx) = volume.data.dim();
     let file_px = [nx, ny, nz];
     check_is_map(&path, file_px)?;
-    let file_voxel_a = match params.pixel_size {
+    // what a dataset says stands in for a header that does not know
+    let pixel_size_a = params.pixel_size.or(said_a.filter(|_| volume.voxel_a == 1.0));
+    let file_voxel_a = match pixel_size_a {
         Some(pixel) => [pixel; 3],
         // differences within the precision of headers are none
         None if volume.has_cubic_voxels() => [volume.voxel_a; 3],
@@ -76,7 +80,7 @@ pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     let done = Done {
         file_px,
         file_voxel_a,
-        is_pixel_size_doubtful: params.pixel_size.is_none() && volume.voxel_a == 1.0,
+        is_pixel_size_doubtful: pixel_size_a.is_none() && volume.voxel_a == 1.0,
         border,
         cut_off: cut_off(volume.data.view(), file_voxel_a, border, grid),
         grid,

@@ -219,3 +219,38 @@ fn the_page_has_the_parameters() {
     let table = vitreous_jobs::page::parameter_table(vitreous_jobs::find("import-volume").unwrap());
     assert!(include_str!("README.md").contains(&table), "put this into README.md:\n{table}");
 }
+
+/// A dataset and a group of CryoSPARC that name `in.mrc` as the map of the first half-set.
+#[expect(clippy::disallowed_methods, reason = "a test makes its own input")]
+fn group(dir: &Path, mark: &str) {
+    use vitreous_formats::cryosparc::convert::{VolumeOut, VolumeSlot, volume_fields};
+    use vitreous_formats::cryosparc::{GroupOut, ResultOut, VOLUME, write_dataset, write_group};
+    let (slot, path) = (VolumeSlot::HALF_A, format!("{mark}in.mrc"));
+    let fields = volume_fields(&[VolumeOut { slot, path, box_px: 16, pixel_size_a: 2.5 }]);
+    let mut bytes = Vec::new();
+    write_dataset(&mut bytes, Path::new("v.cs"), &fields).unwrap();
+    std::fs::write(dir.join("v.cs"), bytes).unwrap();
+    let results = [ResultOut { name: slot.name, kind: "blob", dataset: "v.cs" }];
+    let group = GroupOut { name: "volume", kind: VOLUME, description: "", results: &results, rows: 1 };
+    let mut text = Vec::new();
+    write_group(&mut text, Path::new("v.csg"), &group).unwrap();
+    std::fs::write(dir.join("v.csg"), text).unwrap();
+}
+
+#[test]
+fn a_map_is_found_through_a_dataset_or_group() {
+    let dir = project((16, 16, 16), 2.0);
+    let (.., direct) = run(dir.path(), json!({}), None);
+    for (mark, file) in [(">", "v.csg"), ("", "v.cs")] {
+        group(dir.path(), mark);
+        let (_, output, map) = run(dir.path(), json!({"volume": file, "group_map": "half-a"}), None);
+        assert_eq!((map.data, output.pixel_size_a), (direct.data.clone(), Some(2.0)), "{file}");
+    }
+    let error = run_on(dir.path(), json!({"volume": "v.csg"}), None, &Solo).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("does not name a map `map`; it has map_half_A"), "{error}");
+    assert!(error.hint().contains("--group-map"), "{}", error.hint());
+    // a header that does not know its voxels leaves them to the dataset
+    write_volume(&dir.path().join("in.mrc"), &blob((16, 16, 16), 2.0), 1.0).unwrap();
+    let (_, output, _) = run(dir.path(), json!({"volume": "v.csg", "group_map": "half-a"}), None);
+    assert_eq!(output.pixel_size_a, Some(2.5));
+}

@@ -3,6 +3,7 @@
 use crate::image_stacks::{Form, Rewriting, report};
 use crate::items::for_each_item;
 use crate::{Ctx, StageError, particle_sets};
+use ndarray::Array2;
 use vitreous_formats::table;
 use vitreous_jobs::restack_particles::RestackParticles;
 use vitreous_model::params::Validate;
@@ -20,10 +21,10 @@ pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
         images_per_stack: params.images_per_stack,
     };
     let rewriting = Rewriting::new(ctx, &set, form);
-    let items = rewriting.items(ctx, "as they are");
+    let items = rewriting.items(ctx, if params.invert { "inverted" } else { "as they are" });
+    let change = |image: Array2<f32>| if params.invert { -image } else { image };
     // how many images may be bad is judged over the whole set
-    let outcomes =
-        for_each_item(ctx, "stacks", &items, 1.0, |index| rewriting.write(ctx, index, &|image| image))?;
+    let outcomes = for_each_item(ctx, "stacks", &items, 1.0, |index| rewriting.write(ctx, index, &change))?;
     if !ctx.is_root() {
         return Ok(Report::new(""));
     }

@@ -47,6 +47,15 @@ fn every_image_is_copied_as_it_is() {
 }
 
 #[test]
+fn contrast_is_inverted_on_request() {
+    let scene = Scene::new(16);
+    let (_, new) = scene.run_alone(&RestackParticles, json!({"invert": true})).unwrap();
+    let (first, before) = (scene.image(&new.particles[0]), scene.image(&scene.set.particles[0]));
+    assert!(before.iter().any(|value| *value != 0.0));
+    assert_eq!(first, before.mapv(|value| -value));
+}
+
+#[test]
 fn stacks_of_so_many_half_precision_images() {
     let scene = Scene::new(16);
     let params = json!({"images_per_stack": 3, "float16": true});

@@ -331,7 +331,7 @@ const NEUTRAL: &[(&str, f64)] = &[
 ];
 
 /// A number for an exposure that is the same in every export: FNV-1a of its name.
-fn uid_of(name: &str) -> u64 {
+pub(super) fn uid_of(name: &str) -> u64 {
     name.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

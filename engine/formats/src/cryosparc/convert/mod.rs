@@ -5,15 +5,23 @@
 //! the micrograph at hand is CryoSPARC's own, or the last.
 
 mod export;
+mod export_exposures;
+mod exposures;
 mod particles;
+mod volumes;
 
+#[cfg(test)]
+mod exposure_tests;
 #[cfg(test)]
 mod tests;
 
 use super::{CsError, CsPath, Dataset};
 pub use export::{ExportOptions, Exported, particle_fields};
+pub use export_exposures::exposure_fields;
+pub use exposures::exposures_of;
 pub use particles::{ImportOptions, particles_of};
 use std::path::Path;
+pub use volumes::{VolumeOut, VolumeSlot, volume_fields, volume_of};
 
 /// One field of CryoSPARC: what it is here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +77,25 @@ rules! {
     "location/center_y_frac", "Pick.y_px / rows, or 1 minus that (CsPick::position_px)", "pyem, issues 81 and 133";
     "location/micrograph_psize_A", "OpticsGroup.movie_pixel_size_a, for want of the movie's", TOOLS;
     "pick_stats/ncc_score", "Pick.score", TOOLS;
+    "micrograph_blob/path", "MicrographSource.path; its stem is Exposure.name", TOOLS;
+    "micrograph_blob/shape", "MicrographSource.height, width", TOOLS;
+    "micrograph_blob/psize_A", "MicrographSource.pixel_size_a", TOOLS;
+    "micrograph_blob/idx", "0: a file of one image", TOOLS;
+    "micrograph_blob/format", "told by the file itself", TOOLS;
+    "micrograph_blob_non_dw/path", "MicrographSource.unweighted_path, or path where there is no other", TOOLS;
+    "micrograph_blob_non_dw/shape", "that of micrograph_blob", TOOLS;
+    "micrograph_blob_non_dw/psize_A", "that of micrograph_blob", TOOLS;
+    "micrograph_blob_non_dw/idx", "0: a file of one image", TOOLS;
+    "micrograph_blob_non_dw/format", "told by the file itself", TOOLS;
+    "mscope_params/accel_kv", "OpticsGroup.voltage (kV) of an exposure", TOOLS;
+    "mscope_params/cs_mm", "OpticsGroup.cs (mm) of an exposure", TOOLS;
+    "mscope_params/exp_group_id", "OpticsGroup.number - 1 of an exposure", TOOLS;
+    "mscope_params/neg_stain", "remarked upon if not 0", TOOLS;
+    "movie_blob/psize_A", "OpticsGroup.movie_pixel_size_a of an exposure", TOOLS;
+    "ctf/ctf_fit_to_A", "CtfFit.fit_resolution_a", TOOLS;
+    "ctf/cross_corr_ctffind4", "CtfFit.score", TOOLS;
+    "ctf_stats/ctf_fit_to_A", "CtfFit.fit_resolution_a, before that of ctf", TOOLS;
+    "ctf_stats/cross_corr", "CtfFit.score, before that of ctf", TOOLS;
 }
 
 /// What positions are asked for, in messages.

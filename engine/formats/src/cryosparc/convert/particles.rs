@@ -17,7 +17,7 @@ const FOR_POSES: &str = "the poses";
 const FOR_CLASSES: &str = "the classes";
 const FOR_HALVES: &str = "the half-sets";
 /// Two pixel sizes or boxes of a set are the same within this fraction: they are stored as 32-bit floats.
-const SAME: f64 = 1e-4;
+pub(super) const SAME: f64 = 1e-4;
 /// Fields of aberrations, which are not converted: the images keep these errors, if the values are not 0.
 const ABERRATIONS: &[(&str, usize)] = &[
     ("ctf/tilt_A", 2),
@@ -81,15 +81,17 @@ pub fn particles_of(
         });
     }
     let value = ParticleSet { optics, box_px, pixel_size_a, particles };
-    Ok(Imported { value, ignored: ignored(dataset, &alignment), notes: notes(dataset)? })
+    let notes = notes(dataset)?;
+    let micrographs = micrographs(dataset)?;
+    Ok(Imported { notes, micrographs, ..Imported::new(value, ignored(dataset, &alignment)) })
 }
 
-fn unfit(dataset: &Dataset, why: String, hint: &'static str) -> CsError {
+pub(super) fn unfit(dataset: &Dataset, why: String, hint: &'static str) -> CsError {
     CsError::Unfit { path: dataset.path().into(), why, hint }
 }
 
 /// Finite numbers of a field.
-fn finite(
+pub(super) fn finite(
     dataset: &Dataset,
     field: &'static str,
     index: usize,
@@ -106,7 +108,7 @@ fn finite(
 }
 
 /// Numbers from 0 that fit into 32 bits.
-fn whole(
+pub(super) fn whole(
     dataset: &Dataset,
     field: &'static str,
     index: usize,
@@ -206,7 +208,7 @@ fn optics(
 }
 
 /// The shortest decimal number of a 32-bit float: 2.7 mm, not 2.700000047683716.
-fn short(value: f64) -> f64 {
+pub(super) fn short(value: f64) -> f64 {
     let single = value as f32;
     if f64::from(single) != value {
         return value;
@@ -269,6 +271,17 @@ fn picks(dataset: &Dataset, mirrored: Option<bool>) -> Result<Option<Vec<Pick>>,
         found.push(Pick { exposure: name.clone(), x_px, y_px, score: pick.score });
     }
     Ok(Some(found))
+}
+
+/// The path of each micrograph that has particles, by the name of its exposure.
+fn micrographs(dataset: &Dataset) -> Result<BTreeMap<String, String>, CsError> {
+    if !dataset.has("location/micrograph_path") {
+        return Ok(BTreeMap::new());
+    }
+    let mut paths = dataset.texts("location/micrograph_path", FOR_IMAGES)?;
+    paths.sort_unstable();
+    paths.dedup();
+    Ok(paths.into_iter().map(|path| (exposure_name(CsPath::of(&path).path), path)).collect())
 }
 
 /// Which of the alignments of a dataset is taken.

@@ -85,7 +85,7 @@ pub fn read_coordinates(path: &Path, exposure: Option<&str>) -> Result<Imported<
         // of a pick it is the number of a template, which is not taken over
         ignored.push(format!("data_{}/_{}", table.block(), CLASS.label));
     }
-    Ok(Imported { value: picks, ignored, notes: Vec::new() })
+    Ok(Imported::new(picks, ignored))
 }
 
 /// The block of a coordinate file of one micrograph. Scores that are not finite are written as 0.

@@ -40,12 +40,13 @@ pub fn read_micrographs(
         exposures.push(columns.exposure(&row, group, resolve)?);
     }
     let optics = groups.into_iter().map(|g| g.group).collect();
-    Ok(Imported { value: ExposureSet { optics, exposures }, ignored, notes: Vec::new() })
+    Ok(Imported::new(ExposureSet { optics, exposures }, ignored))
 }
 
 struct MicrographColumns {
     name: Cell,
     group: Cell,
+    unweighted: Option<Cell>,
     metadata: Option<Cell>,
     motion: Option<[Cell; 3]>,
     ctf: Option<[Cell; 3]>,
@@ -61,6 +62,7 @@ impl MicrographColumns {
         Ok(Self {
             name: Cell::need(table, MICROGRAPH_NAME, "finding the micrographs")?,
             group: Cell::need(table, OPTICS_NUMBER, "the link from rows to optics groups")?,
+            unweighted: find(UNWEIGHTED_NAME),
             metadata: find(METADATA),
             motion: three(MOTION_TOTAL, MOTION_EARLY, MOTION_LATE),
             ctf: three(DEFOCUS_U, DEFOCUS_V, DEFOCUS_ANGLE),
@@ -106,7 +108,7 @@ impl MicrographColumns {
             width: 0,
             height: 0,
             pixel_size_a: group.micrograph_pixel_a.unwrap_or(group.group.movie_pixel_size_a),
-            unweighted_path: String::new(),
+            unweighted_path: self.unweighted.map(|cell| resolve(cell.text(row))).unwrap_or_default(),
             motion_star_path: self.metadata.map(|cell| resolve(cell.text(row))).unwrap_or_default(),
         };
         Ok(Exposure {
@@ -155,11 +157,13 @@ pub fn micrograph_blocks(
 
 fn micrograph_table(rows: &[(&Exposure, &MicrographSource)], paths: &dyn Fn(&str) -> String) -> TableOut {
     let has_star = rows.iter().all(|(_, m)| !m.motion_star_path.is_empty());
+    let has_unweighted = rows.iter().all(|(_, m)| !m.unweighted_path.is_empty());
     let has_motion = rows.iter().all(|(e, _)| e.motion.is_some());
     let has_ctf = rows.iter().all(|(e, _)| e.ctf.is_some());
     let has_phase = rows.iter().any(|(e, _)| e.ctf.as_ref().is_some_and(|c| c.ctf.phase_shift.0 != 0.0));
-    let groups: [(bool, &[Rule]); 5] = [
+    let groups: [(bool, &[Rule]); 6] = [
         (true, &[MICROGRAPH_NAME, OPTICS_NUMBER]),
+        (has_unweighted, &[UNWEIGHTED_NAME]),
         (has_star, &[METADATA]),
         (has_motion, &[MOTION_TOTAL, MOTION_EARLY, MOTION_LATE]),
         (has_ctf, &[DEFOCUS_U, DEFOCUS_V, ASTIGMATISM, DEFOCUS_ANGLE, CTF_SCORE, CTF_RESOLUTION]),
@@ -169,6 +173,9 @@ fn micrograph_table(rows: &[(&Exposure, &MicrographSource)], paths: &dyn Fn(&str
     let mut table = TableOut::new("micrographs", &present.map(|rule| rule.label).collect::<Vec<_>>());
     for (exposure, micrograph) in rows {
         table.cells.extend([paths(&micrograph.path), exposure.optics_group.to_string()]);
+        if has_unweighted {
+            table.cells.push(paths(&micrograph.unweighted_path));
+        }
         if has_star {
             table.cells.push(paths(&micrograph.motion_star_path));
         }

@@ -22,10 +22,11 @@ pub use coordinates::{
     CoordinateFile, coordinate_blocks, names_micrographs, read_coordinate_files, read_coordinates,
 };
 pub use micrographs::{micrograph_blocks, read_micrographs};
-pub use motion::{LocalTrack, MovieMotion, motion_blocks};
+pub use motion::{LocalTrack, MovieMotion, MovieRecord, motion_blocks, read_movie_record};
 pub use movies::read_movies;
 pub use optics::Fallback;
 pub use particles::{particle_blocks, read_particles};
+use std::collections::BTreeMap;
 
 /// One label of RELION: which field of ours it is, and by what factor.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -78,6 +79,7 @@ rules! {
     MAGNIFICATION = "rlnMagnification", "detector pixel / pixel size", 1.0, "RELION ≤ 3.0";
     IMAGE_NAME = "rlnImageName", "Particle.stack_path, stack_index + 1", 1.0, "RELION: 000001@stack, counted from 1";
     MICROGRAPH_NAME = "rlnMicrographName", "MicrographSource.path; its stem is Exposure.name", 1.0, LABELS;
+    UNWEIGHTED_NAME = "rlnMicrographNameNoDW", "MicrographSource.unweighted_path", 1.0, LABELS;
     MOVIE_NAME = "rlnMicrographMovieName", "MovieSource.path; its stem is Exposure.name", 1.0, LABELS;
     PRE_EXPOSURE = "rlnMicrographPreExposure", "MovieSource.pre_exposure (e/Å²)", 1.0, LABELS;
     COORDINATE_X = "rlnCoordinateX", "Pick.x_px", 1.0, "RELION: pixels from the first stored pixel";
@@ -118,6 +120,15 @@ pub struct Imported<T> {
     pub ignored: Vec<String>,
     /// What was assumed, in sentences for the report.
     pub notes: Vec<String>,
+    /// Of particles: the path of each micrograph as the file has it, by the name of its exposure.
+    pub micrographs: BTreeMap<String, String>,
+}
+
+impl<T> Imported<T> {
+    /// Without notes and micrographs.
+    pub fn new(value: T, ignored: Vec<String>) -> Self {
+        Self { value, ignored, notes: Vec::new(), micrographs: BTreeMap::new() }
+    }
 }
 
 /// Labels that repeat what a stack's header or other columns say; to leave them is no loss.

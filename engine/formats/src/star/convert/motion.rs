@@ -1,7 +1,10 @@
 //! Motion of one movie: the STAR file that RELION's own motion correction writes, which its polishing needs.
 
 use super::{FRAME_SHIFT_X, FRAME_SHIFT_Y};
+use crate::star::StarError;
+use crate::star::reader::StarFile;
 use crate::star::writer::{BlockOut, TableOut, number};
+use std::path::Path;
 
 /// Motion of a movie in our convention.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -26,6 +29,71 @@ pub struct MovieMotion {
     pub global_a: Vec<[f64; 2]>,
     /// Local motion on top of that; may be empty.
     pub local: Vec<LocalTrack>,
+}
+
+/// How a movie was recorded, as the file of its motion says; 0, empty or `None` where it does not.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MovieRecord {
+    /// The movie as it is named there.
+    pub movie_path: String,
+    /// The gain reference likewise, turned and mirrored already; empty: none.
+    pub gain_path: String,
+    /// Dose per frame, e/Å².
+    pub dose_per_frame: f64,
+    /// Dose before the first frame, e/Å².
+    pub pre_exposure: f64,
+    /// Of EER movies: pixels of a frame along each edge of a physical one, and camera frames in a frame.
+    pub eer: Option<[u32; 2]>,
+    /// Pixel size of the movie, Å.
+    pub pixel_size_a: f64,
+    /// RELION's shifts of the whole frames, column and row, pixels of the movie.
+    pub shifts_px: Vec<[f64; 2]>,
+}
+
+impl MovieRecord {
+    /// Length of the path of the whole frames, pixels of the movie.
+    pub fn path_px(&self) -> f64 {
+        let steps =
+            self.shifts_px.windows(2).map(|pair| (pair[1][0] - pair[0][0]).hypot(pair[1][1] - pair[0][1]));
+        steps.sum()
+    }
+}
+
+/// Reads how a movie was recorded from the `general` block of a file of motion.
+///
+/// # Errors
+/// A file that is no STAR file or has no such block.
+pub fn read_movie_record(path: &Path) -> Result<MovieRecord, StarError> {
+    let file = StarFile::read(path)?;
+    let block = file.block("general").ok_or_else(|| StarError::MissingBlock {
+        path: path.into(),
+        block: "general".into(),
+        found: file.block_names(),
+        needed_for: "how the movie was recorded",
+    })?;
+    let text = |label: &str| block.pair(label).unwrap_or_default().to_string();
+    let number = |label: &str| block.pair(label).and_then(|v| v.parse().ok()).filter(|v: &f64| v.is_finite());
+    let whole = |label: &str| block.pair(label).and_then(|value| value.parse::<u32>().ok());
+    let eer = whole("rlnEERUpsampling").zip(whole("rlnEERGrouping")).map(|(by, of)| [by, of]);
+    let mut shifts_px = Vec::new();
+    if let Some(table) = file.table("global_shift") {
+        const FOR_MOTION: &str = "the motion of the frames";
+        let x = table.need(FRAME_SHIFT_X.label, FOR_MOTION)?;
+        let y = table.need(FRAME_SHIFT_Y.label, FOR_MOTION)?;
+        let mut rows = table.rows();
+        while let Some(row) = rows.next() {
+            shifts_px.push([row.f64(x)?, row.f64(y)?]);
+        }
+    }
+    Ok(MovieRecord {
+        movie_path: text("rlnMicrographMovieName"),
+        gain_path: text("rlnMicrographGainName"),
+        dose_per_frame: number("rlnMicrographDoseRate").unwrap_or(0.0),
+        pre_exposure: number("rlnMicrographPreExposure").unwrap_or(0.0),
+        eer,
+        pixel_size_a: number("rlnMicrographOriginalPixelSize").unwrap_or(f64::NAN),
+        shifts_px,
+    })
 }
 
 /// Motion of one patch relative to the whole frame.

@@ -61,5 +61,5 @@ pub fn read_movies(
         });
     }
     let optics = groups.into_iter().map(|g| g.group).collect();
-    Ok(Imported { value: ExposureSet { optics, exposures }, ignored, notes: Vec::new() })
+    Ok(Imported::new(ExposureSet { optics, exposures }, ignored))
 }

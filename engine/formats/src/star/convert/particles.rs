@@ -52,8 +52,10 @@ pub fn read_particles(
         particles.push(reader.particle(&row, id)?);
     }
     let (pixel_size_a, box_px) = reader.common_geometry(path)?;
+    let micrographs = reader.exposures.into_iter().map(|(path, name)| (name, path)).collect();
     let optics = reader.groups.into_iter().map(|g| g.group).collect();
-    Ok(Imported { value: ParticleSet { optics, box_px, pixel_size_a, particles }, ignored, notes })
+    let value = ParticleSet { optics, box_px, pixel_size_a, particles };
+    Ok(Imported { notes, micrographs, ..Imported::new(value, ignored) })
 }
 
 /// The columns of ≤ 3.0 that describe the optics in every row.
@@ -111,6 +113,8 @@ struct ParticleReader<'f> {
     class: Option<Cell>,
     likelihood: Option<Cell>,
     stacks: HashMap<String, String>,
+    /// Names of exposures by the path of their micrograph.
+    exposures: HashMap<String, String>,
 }
 
 impl<'f> ParticleReader<'f> {
@@ -160,6 +164,7 @@ impl<'f> ParticleReader<'f> {
             class: find(CLASS),
             likelihood: find(LIKELIHOOD),
             stacks: HashMap::new(),
+            exposures: HashMap::new(),
         })
     }
 
@@ -171,13 +176,14 @@ impl<'f> ParticleReader<'f> {
         }
         let half = self.half.map(|cell| row.integer(cell.column)).transpose()?;
         let class = self.class.map(|cell| row.integer(cell.column)).transpose()?;
+        let pick = self.pick(row)?;
         let group_in = &self.groups[group];
         Ok(Particle {
             id,
             stack_path: self.stacks[stack].clone(),
             stack_index,
             optics_group: group_in.group.number,
-            pick: self.pick(row)?,
+            pick,
             ctf: self.ctf(row, &group_in.group)?,
             pose: self.pose(row, group_in)?,
             half: half.and_then(HalfSet::from_number),
@@ -221,10 +227,14 @@ impl<'f> ParticleReader<'f> {
         Ok(self.groups.len() - 1)
     }
 
-    fn pick(&self, row: &Row<'_, '_>) -> Result<Option<Pick>, StarError> {
+    fn pick(&mut self, row: &Row<'_, '_>) -> Result<Option<Pick>, StarError> {
         let (Some(micrograph), Some([x, y])) = (self.micrograph, self.position) else { return Ok(None) };
+        let path = micrograph.text(row);
+        if !self.exposures.contains_key(path) {
+            self.exposures.insert(path.into(), exposure_name(path));
+        }
         Ok(Some(Pick {
-            exposure: exposure_name(micrograph.text(row)),
+            exposure: self.exposures[path].clone(),
             x_px: x.value(row)?,
             y_px: y.value(row)?,
             score: self.score.map_or(Ok(f64::NAN), |cell| cell.value(row))?,

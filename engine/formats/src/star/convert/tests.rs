@@ -312,6 +312,26 @@ fn coordinates_round_trip() {
     assert!(error.contains("column _rlnMicrographName is missing"), "{error}");
 }
 
+#[test]
+fn how_a_movie_was_recorded_is_read_from_its_motion() {
+    let motion = MovieMotion {
+        gain_path: "gain.mrc".into(),
+        dose_per_frame: 1.25,
+        pre_exposure: 0.5,
+        global_a: vec![[0.0, 0.0], [3.0, 0.0], [3.0, 4.5]],
+        ..movie()
+    };
+    let text = blocks_as_text(&motion_blocks(&motion));
+    let record = with_file(&text, read_movie_record).unwrap();
+    assert_eq!((record.movie_path.as_str(), record.gain_path.as_str()), ("movies/m1.tif", "gain.mrc"));
+    assert_eq!((record.dose_per_frame, record.pre_exposure, record.pixel_size_a), (1.25, 0.5, 1.5));
+    // 3 Å and 4.5 Å of 1.5 Å
+    assert!((record.path_px() - 5.0).abs() < 1e-6, "{record:?}");
+    assert_eq!(record.eer, None);
+    let error = with_file("data_\n_a b\n", read_movie_record).unwrap_err().to_string();
+    assert!(error.contains("block data_general is missing"), "{error}");
+}
+
 fn movie() -> MovieMotion {
     MovieMotion {
         movie_path: "movies/m1.tif".into(),

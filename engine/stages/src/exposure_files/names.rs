@@ -5,7 +5,7 @@ use vitreous_formats::star::convert::exposure_name;
 use vitreous_model::exposure::ExposureSet;
 
 /// Names of exposures and of their files, and the exposure each belongs to.
-pub(super) struct Names {
+pub(crate) struct Names {
     exposures: HashMap<String, usize>,
 }
 
