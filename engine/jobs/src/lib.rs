@@ -45,6 +45,7 @@ pub mod select_2d;
 pub mod sharpen;
 pub mod simulate;
 pub mod split_particles;
+pub mod subtract_signal;
 
 pub use estimate::Estimate;
 pub use job_type::{JobType, Slot, Typed};
@@ -73,6 +74,7 @@ pub static CATALOG: &[&dyn JobType] = &[
     &downsample_particles::JOB,
     &restack_particles::JOB,
     &expand_symmetry::JOB,
+    &subtract_signal::JOB,
     &ab_initio::JOB,
     &refine_homogeneous::JOB,
     &refine_heterogeneous::JOB,

@@ -56,6 +56,7 @@ mod simulate;
 pub mod slice;
 mod split_particles;
 pub mod stage;
+mod subtract_signal;
 mod thumbnail;
 
 pub use ctx::{Ctx, Input};
@@ -86,6 +87,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &downsample_particles::DownsampleParticles,
     &restack_particles::RestackParticles,
     &expand_symmetry::ExpandSymmetry,
+    &subtract_signal::SubtractSignal,
     &ab_initio::AbInitio,
     &refine_homogeneous::RefineHomogeneous,
     &refine_heterogeneous::RefineHeterogeneous,

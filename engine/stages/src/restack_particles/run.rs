@@ -23,7 +23,7 @@ pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     let items = rewriting.items(ctx, "as they are");
     // how many images may be bad is judged over the whole set
     let outcomes =
-        for_each_item(ctx, "stacks", &items, 1.0, |index| rewriting.write(ctx, index, &|image| image))?;
+        for_each_item(ctx, "stacks", &items, 1.0, |index| rewriting.write(ctx, index, &|_, image| image))?;
     if !ctx.is_root() {
         return Ok(Report::new(""));
     }
