@@ -6,7 +6,7 @@ use crate::{Ctx, Input, StageError, cubic_map};
 use ndarray::{Array3, ArrayView3};
 use vitreous_compute::cpu::project::Projector;
 use vitreous_compute::fourier::{HalfVolume, low_pass_weight};
-use vitreous_compute::fsc::{corrected_fsc, of_combined};
+use vitreous_compute::fsc::{corrected_fsc, fsc_of_maps, of_combined};
 use vitreous_compute::likelihood::spectrum_at;
 use vitreous_compute::mask::{AutoMask, Level, USUAL_LEAST_PART, USUAL_LEVEL, auto_mask};
 use vitreous_formats::mrc;
@@ -17,9 +17,9 @@ use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::params::BadParam;
 use vitreous_model::particle::ParticleSet;
 
-/// By how much the automatic mask of the structure grows, and how wide its edge is, Å: as `sharpen` has it.
+/// By how much the automatic mask of the other part grows, and how wide its edge is, Å: as `sharpen` has it.
 const STRUCTURE: (f64, f64) = (6.0, 8.0);
-/// A map without halves is low-passed to this for that mask, Å.
+/// The map is low-passed to this for that mask, Å, or to 1.5 times its resolution if that is coarser.
 const STRUCTURE_LOW_PASS_A: f64 = 12.0;
 /// Half maps are trusted as far as their FSC stays above this.
 const TRUSTED_FSC: f64 = 0.143;
@@ -60,30 +60,25 @@ impl Parts {
         if let Some(halves) = &halves {
             check_box(input, set, halves.n(), voxel_a)?;
         }
-        let mask = read_mask(ctx.input("mask")?, set.box_px as usize)?;
-        let structure = match &halves {
-            Some(halves) => halves.automatic_mask(None, STRUCTURE.0, STRUCTURE.1)?,
-            None => structure_of(input, volume.data.view(), voxel_a)?,
-        };
-        // what the mask marks belongs to the structure
-        let mut whole = structure;
-        whole.zip_mut_with(&mask, |whole, mask| *whole = whole.max(*mask));
-        let other = &whole * &mask.mapv(|value| 1.0 - value);
+        let marked = read_mask(ctx.input("mask")?, set.box_px as usize)?;
+        let both = halves.as_ref().map_or_else(|| volume.data.clone(), Halves::mean);
+        let rough_a = halves.as_ref().map_or(0.0, |halves| {
+            let [one, two] = &halves.maps;
+            resolution_at(&fsc_of_maps(one.view(), two.view(), None), TRUSTED_FSC, halves.n(), voxel_a).0
+        });
+        let other = other_part(ctx, params, &both, &marked, voxel_a, rough_a)?;
+        let whole = &marked + &other;
         let fsc = halves.as_ref().map(|halves| {
             let [one, two] = &halves.maps;
             corrected_fsc(one.view(), two.view(), whole.view(), SEED).corrected
         });
         let (subtracted, kept) = match params.mask_of {
-            MaskOf::Subtracted => (mask, other),
-            MaskOf::Kept => (other, mask),
+            MaskOf::Subtracted => (marked, other),
+            MaskOf::Kept => (other, marked),
         };
         for (name, part) in [("subtracted", &subtracted), ("kept", &kept)] {
             if part.iter().all(|value| *value < 0.5) {
-                let path = ctx.input("mask")?.path.display().to_string();
-                return Err(StageError::input(
-                    format!("{path}: no voxel of the structure is left in the {name} part"),
-                    "give a mask of a part of the structure, and say with mask_of which part it marks",
-                ));
+                return Err(nothing_left(ctx, name)?);
             }
         }
         Ok(Self { map: volume.data, halves: halves.map(|halves| halves.maps), subtracted, kept, fsc })
@@ -275,19 +270,39 @@ fn read_mask(input: &Input, n: usize) -> Result<Array3<f32>, StageError> {
     Ok(mask.mapv(|value| value.clamp(0.0, 1.0)))
 }
 
-/// An automatic mask of a map without halves.
-fn structure_of(input: &Input, map: ArrayView3<'_, f32>, voxel_a: f64) -> Result<Array3<f32>, StageError> {
-    let n = map.dim().0 as f64;
+/// Mask of the part of the structure that the given mask does not mark: an automatic one of the map without the marked part,
+/// times `1 - mask`.
+fn other_part(
+    ctx: &Ctx<'_>,
+    params: &SubtractSignal,
+    map: &Array3<f32>,
+    marked: &Array3<f32>,
+    voxel_a: f64,
+    rough_a: f64,
+) -> Result<Array3<f32>, StageError> {
+    let rest = marked.mapv(|value| 1.0 - value);
+    let low_pass_a = STRUCTURE_LOW_PASS_A.max(1.5 * rough_a).max(3.0 * voxel_a);
     let how = AutoMask {
-        low_pass_radius: n * voxel_a / STRUCTURE_LOW_PASS_A.max(3.0 * voxel_a),
+        low_pass_radius: map.dim().0 as f64 * voxel_a / low_pass_a,
         level: Level::OfHigh(USUAL_LEVEL),
         least_part: USUAL_LEAST_PART,
         extend_px: STRUCTURE.0 / voxel_a,
         edge_px: STRUCTURE.1 / voxel_a,
     };
-    auto_mask(map, &how).map(|masked| masked.mask).map_err(|error| {
-        StageError::input(format!("{}: {error}", input.path.display()), "give the map of the particles")
-    })
+    match auto_mask((map * &rest).view(), &how) {
+        Ok(masked) => Ok(masked.mask * rest),
+        Err(_) if params.mask_of == MaskOf::Subtracted => Err(nothing_left(ctx, "kept")?),
+        Err(_) => Err(nothing_left(ctx, "subtracted")?),
+    }
+}
+
+/// The error of a mask that leaves nothing of the structure in one of the parts.
+fn nothing_left(ctx: &Ctx<'_>, part: &str) -> Result<StageError, StageError> {
+    let path = ctx.input("mask")?.path.display().to_string();
+    Ok(StageError::input(
+        format!("{path}: no voxel of the structure is left in the {part} part"),
+        "give a mask of a part of the structure, and say with mask_of which part it marks",
+    ))
 }
 
 /// Refuses an output box that is larger than the images.

@@ -74,10 +74,11 @@ fn projection(n: usize, blobs: &Blobs, height: f64, pose: Pose, ctf: Option<&Ctf
     for blob in blobs {
         let [x0, y0, _] = pose.rotation.inverse().apply(*blob);
         let (x0, y0) = (x0 + pose.shift_a[0] / PIXEL_A + middle, y0 + pose.shift_a[1] / PIXEL_A + middle);
-        for ((y, x), pixel) in image.indexed_iter_mut() {
-            let d2 = (x as f64 - x0).powi(2) + (y as f64 - y0).powi(2);
-            if d2 < 60.0 {
-                *pixel += (peak * (-0.5 * d2 / BLOB_PX.powi(2)).exp()) as f32;
+        let near = |at: f64| (at - 8.0).max(0.0) as usize..((at + 9.0).max(0.0) as usize).min(n);
+        for y in near(y0) {
+            for x in near(x0) {
+                let d2 = (x as f64 - x0).powi(2) + (y as f64 - y0).powi(2);
+                image[[y, x]] += (peak * (-0.5 * d2 / BLOB_PX.powi(2)).exp()) as f32;
             }
         }
     }
@@ -135,6 +136,7 @@ impl Scene {
                 ctf: Some(ctf),
                 pose: Some(pose),
                 half: HalfSet::from_number(1 + (index % 2) as i64),
+                log_likelihood: -1.0,
                 ..Particle::of_image(10 + index as u64, "J1/stack.mrcs", index as u32)
             });
             amplitudes.push(1.0 + 0.1 * random.sample::<f64, _>(StandardNormal));
@@ -313,7 +315,7 @@ fn assert_subtracted(scene: &Scene, new: &ParticleSet, what: &str, bounds: [f64;
 #[test]
 fn what_is_left_does_not_correlate_with_the_part_that_went() {
     for snr in [0.05, 0.1] {
-        let scene = Scene::new(64, 300, snr);
+        let scene = Scene::new(64, 240, snr);
         let (report, new) = scene.run_alone(json!({})).unwrap();
         assert_subtracted(&scene, &new, &format!("true map, SNR {snr}"), [0.004, 0.004]);
         let [scale, sd] = ["scale", "scale_sd"].map(|key| report.get(key).unwrap());
@@ -362,7 +364,7 @@ fn recentred_images_show_the_moved_map_at_their_new_poses() {
     assert_eq!(report.get("outside"), Some(0.0));
     let centre = ["x", "y", "z"].map(|axis| report.get(&format!("centre_{axis}_A")).unwrap() / PIXEL_A);
     let middle: [f64; 3] = [0, 1, 2].map(|i| moments(scene.kept.iter().map(|b| b[i])).0);
-    assert!((0..3).all(|i| (centre[i] - middle[i]).abs() < 1.0), "{centre:?}, blobs {middle:?}");
+    assert!((0..3).all(|i| (centre[i] - middle[i]).abs() < 2.0), "{centre:?}, blobs {middle:?}");
     let moved: Blobs = scene.kept.iter().map(|b| [0, 1, 2].map(|i| b[i] - centre[i])).collect();
     // the reference for the new images
     let map = mrc::read_volume(&scene.path().join("J9/map.mrc")).unwrap().data;
@@ -375,8 +377,9 @@ fn recentred_images_show_the_moved_map_at_their_new_poses() {
         let (pose, before) = (new.pose.unwrap(), old.pose.unwrap());
         assert_eq!(pose.rotation, before.rotation);
         assert!(pose.shift_a.iter().all(|shift| shift.abs() <= 0.5 * PIXEL_A + 1e-9), "{:?}", pose.shift_a);
-        // CTFs of both boxes are the same but for what the smaller one cuts off, so that flat CTFs compare best: none
-        let seen = projection(36, &moved, amplitude * scene.height, pose, new.ctf.as_ref());
+        // in a large box, for the CTF spreads the particle
+        let seen = projection(64, &moved, amplitude * scene.height, pose, new.ctf.as_ref());
+        let seen = cut(seen.view(), 36, [0, 0]);
         let fits = correlation(&scene.image(new), &seen);
         assert!(fits > 0.97, "particle {}: {fits}", new.id);
         // the kept part lies where it lay on the micrograph
@@ -502,14 +505,13 @@ fn unfit_inputs_are_refused() {
         (json!({}), "mask", filled(32, 0.0), PIXEL_A, "left in the subtracted part"),
         (json!({}), "mask", None, PIXEL_A, "input `mask` is missing"),
         (json!({}), "volume", Some(map()), 2.0, "box of 32 voxels of 2 Å"),
-        (json!({}), "volume", Some(map().mapv(|v| 0.01 - v)), PIXEL_A, "other.mrc"),
         (json!({"recentre": true}), "micrographs", None, PIXEL_A, "need the micrographs' pixel size"),
         (json!({"output_box": 64}), "micrographs", None, PIXEL_A, "larger than the images (32 px)"),
     ] {
         let error = refused(params, slot, map, pixel_a);
         assert!(error.contains(word), "{error}");
     }
-    // the mirror image of the poses' map is another structure; its negative is none of the images'
+    // images of the other contrast
     let mut scene = Scene::new(32, 40, 0.3);
     scene.height = -scene.height;
     let images: Vec<Vec<f32>> =
