@@ -13,6 +13,7 @@ pub mod defects;
 pub mod eer;
 pub mod epu_xml;
 pub mod error;
+pub mod fsc_xml;
 pub mod gain;
 pub mod image;
 pub mod mdoc;

@@ -17,6 +17,7 @@ pub mod estimate;
 pub mod estimate_ctf;
 pub mod estimate_local_resolution;
 pub mod expand_symmetry;
+pub mod export_deposition;
 pub mod export_relion;
 pub mod extract_particles;
 pub mod filter_locally;
@@ -88,6 +89,7 @@ pub static CATALOG: &[&dyn JobType] = &[
     &align_maps::JOB,
     &resample_volume::JOB,
     &export_relion::JOB,
+    &export_deposition::JOB,
     &simulate::JOB,
 ];
 

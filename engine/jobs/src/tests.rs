@@ -164,6 +164,7 @@ fn impossible_parameters_are_refused() {
         ("align-maps", "low_pass", json!({"low_pass": -1.0})),
         ("resample-volume", "box_size", json!({"box_size": 4})),
         ("resample-volume", "scan", json!({"scan": 30.0})),
+        ("export-deposition", "prefix", json!({"prefix": "a/b"})),
         ("simulate", "box_size", json!({"model": "a", "box_size": 97})),
     ] {
         assert_eq!(crate::find(name).unwrap().check(&params).unwrap_err().key, key, "{name}");

@@ -19,6 +19,7 @@ mod downsample_particles;
 mod estimate_ctf;
 mod estimate_local_resolution;
 mod expand_symmetry;
+mod export_deposition;
 mod export_relion;
 pub mod exposure_files;
 pub mod extract_particles;
@@ -53,6 +54,8 @@ mod restack_particles;
 mod select_2d;
 pub mod sharpen;
 mod simulate;
+#[cfg(test)]
+mod simulated_maps;
 pub mod slice;
 mod split_particles;
 pub mod stage;
@@ -101,6 +104,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &align_maps::AlignMaps,
     &resample_volume::ResampleVolume,
     &export_relion::ExportRelion,
+    &export_deposition::ExportDeposition,
     &simulate::Simulate,
 ];
 
