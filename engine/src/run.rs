@@ -266,6 +266,7 @@ impl<'a> Prepared<'a> {
         let draw = |path: &Path, figure: &Figure| {
             vitreous_report::picture::write(path, figure).map_err(std::io::Error::other)
         };
+        let lineage = || vitreous_project::lineage::ancestors(self.job);
         let mut ctx =
             Ctx::new(self.job.path(), self.job.project_root(), &self.chosen.device, comm, &event, &stop);
         ctx.job = self.job.number().to_string();
@@ -277,6 +278,7 @@ impl<'a> Prepared<'a> {
         ctx.host = process::host().into();
         ctx.superseded = &superseded;
         ctx.draw = &draw;
+        ctx.lineage = &lineage;
         for input in &self.inputs {
             ctx.inputs.entry(input.slot.clone()).or_default().push(stage_input(input));
         }

@@ -85,6 +85,24 @@ fn a_broken_input_is_named_and_listed() {
 }
 
 #[test]
+fn a_deposition_tells_of_the_jobs_behind_it() {
+    let scratch = Scratch::new();
+    harness::small_particles(&scratch, 60);
+    scratch.done("reconstruct", &[("particles", "J1.truth")], json!({}));
+    let job = scratch.done("export-deposition", &[("volume", "J2.volume")], json!({"prefix": "x"}));
+    let text = std::fs::read_to_string(job.file("methods.md")).expect("should read");
+    let version = env!("CARGO_PKG_VERSION");
+    for words in [
+        format!("(`simulate`, J1, version {version})"),
+        format!("reconstructed from 60 particles, symmetry C1 (`reconstruct`, J2, version {version})"),
+    ] {
+        assert!(text.contains(&words), "{words}: {text}");
+    }
+    assert!(outputs(&job)[0].parts.values().all(|file| job.file(file).exists()));
+    assert_eq!(report(&job)["table"][8]["value"], "C1", "{}", report(&job)["table"][8]);
+}
+
+#[test]
 fn a_folder_that_cannot_be_written_is_one_clear_error() {
     let scratch = Scratch::new();
     write_micrograph(&scratch, "one.mrc");

@@ -14,6 +14,7 @@ pub mod eer;
 pub mod epu_xml;
 pub mod error;
 pub mod frealign;
+pub mod fsc_xml;
 pub mod gain;
 pub mod image;
 pub mod mdoc;

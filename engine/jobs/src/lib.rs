@@ -18,6 +18,7 @@ pub mod estimate_ctf;
 pub mod estimate_local_resolution;
 pub mod expand_symmetry;
 pub mod export_cryosparc;
+pub mod export_deposition;
 pub mod export_relion;
 pub mod extract_particles;
 pub mod filter_locally;
@@ -49,6 +50,7 @@ pub mod select_2d;
 pub mod sharpen;
 pub mod simulate;
 pub mod split_particles;
+pub mod subtract_signal;
 
 pub use estimate::Estimate;
 pub use job_type::{JobType, Slot, Typed};
@@ -78,6 +80,7 @@ pub static CATALOG: &[&dyn JobType] = &[
     &downsample_particles::JOB,
     &restack_particles::JOB,
     &expand_symmetry::JOB,
+    &subtract_signal::JOB,
     &ab_initio::JOB,
     &refine_homogeneous::JOB,
     &refine_nonuniform::JOB,
@@ -94,6 +97,7 @@ pub static CATALOG: &[&dyn JobType] = &[
     &resample_volume::JOB,
     &export_relion::JOB,
     &export_cryosparc::JOB,
+    &export_deposition::JOB,
     &simulate::JOB,
 ];
 

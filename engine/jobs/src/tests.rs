@@ -33,6 +33,7 @@ fn jobs_on_movies_micrographs_and_stacks_are_done_item_by_item() {
             "extract-particles",
             "downsample-particles",
             "restack-particles",
+            "subtract-signal",
             "simulate"
         ]
     );
@@ -158,9 +159,12 @@ fn impossible_parameters_are_refused() {
         ("filter-locally", "scale", json!({"scale": 0.0})),
         ("filter-locally", "smoothing", json!({"smoothing": -1.0})),
         ("expand-symmetry", "symmetry", json!({})),
+        ("subtract-signal", "max_resolution", json!({"max_resolution": 0.0})),
+        ("subtract-signal", "output_box", json!({"output_box": 8})),
         ("align-maps", "low_pass", json!({"low_pass": -1.0})),
         ("resample-volume", "box_size", json!({"box_size": 4})),
         ("resample-volume", "scan", json!({"scan": 30.0})),
+        ("export-deposition", "prefix", json!({"prefix": "a/b"})),
         ("simulate", "box_size", json!({"model": "a", "box_size": 97})),
     ] {
         assert_eq!(crate::find(name).unwrap().check(&params).unwrap_err().key, key, "{name}");

@@ -13,6 +13,7 @@ pub mod exit;
 pub mod exposure;
 pub mod half_set;
 pub mod item_record;
+pub mod lineage;
 pub mod outputs;
 pub mod params;
 pub mod particle;

@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use vitreous_compute::comm::Comm;
 use vitreous_compute::device::Cpu;
 use vitreous_model::event::EventKind;
+use vitreous_model::lineage::Ancestor;
 use vitreous_model::outputs::Output;
 use vitreous_model::params::Params;
 use vitreous_model::report::{Figure, Skipped};
@@ -62,6 +63,9 @@ pub struct Ctx<'a> {
     pub superseded: &'a (dyn Fn() -> bool + Sync),
     /// Writes an image figure to a PNG file, whole or not at all.
     pub draw: &'a (dyn Fn(&Path, &Figure) -> std::io::Result<()> + Sync),
+    /// Reads what the records of the jobs tell that this one rests on, by number. For rank 0 of a stage that tells people
+    /// how a result came about; numbers come from inputs, not from here.
+    pub lineage: &'a (dyn Fn() -> Vec<Ancestor> + Sync),
     outputs: Mutex<Vec<Output>>,
     skipped: Mutex<Vec<Skipped>>,
 }
@@ -93,6 +97,7 @@ impl<'a> Ctx<'a> {
             host: String::new(),
             superseded: &|| false,
             draw: &|_, _| Ok(()),
+            lineage: &Vec::new,
             outputs: Mutex::default(),
             skipped: Mutex::default(),
         }

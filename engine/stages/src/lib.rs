@@ -20,6 +20,7 @@ mod estimate_ctf;
 mod estimate_local_resolution;
 mod expand_symmetry;
 mod export_cryosparc;
+mod export_deposition;
 mod export_relion;
 pub mod exposure_files;
 pub mod extract_particles;
@@ -58,9 +59,12 @@ mod row_origin;
 mod select_2d;
 pub mod sharpen;
 mod simulate;
+#[cfg(test)]
+mod simulated_maps;
 pub mod slice;
 mod split_particles;
 pub mod stage;
+mod subtract_signal;
 mod thumbnail;
 
 pub use ctx::{Ctx, Input};
@@ -92,6 +96,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &downsample_particles::DownsampleParticles,
     &restack_particles::RestackParticles,
     &expand_symmetry::ExpandSymmetry,
+    &subtract_signal::SubtractSignal,
     &ab_initio::AbInitio,
     &refine_homogeneous::RefineHomogeneous,
     &refine_nonuniform::RefineNonuniform,
@@ -108,6 +113,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &resample_volume::ResampleVolume,
     &export_relion::ExportRelion,
     &export_cryosparc::ExportCryosparc,
+    &export_deposition::ExportDeposition,
     &simulate::Simulate,
 ];
 

@@ -17,7 +17,7 @@ use vitreous_formats::star::convert::{
     read_particles,
 };
 use vitreous_formats::{EerOptions, MovieOptions, open_movie};
-use vitreous_formats::{atomic_model, box_file, cbox, epu_xml, mdoc};
+use vitreous_formats::{atomic_model, box_file, cbox, epu_xml, fsc_xml, mdoc};
 use vitreous_model::acquisition::Acquisition;
 use vitreous_model::exposure::GainFlip;
 
@@ -151,6 +151,16 @@ pub fn epu_xml(bytes: &[u8]) {
     });
 }
 
+/// As an FSC curve of the EMDB: what is read is written and read as the same.
+pub fn fsc_xml(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(curve) = fsc_xml::FscCurve::read(text) {
+        assert!(!curve.points.is_empty() && curve.points.iter().all(|(x, y)| x.is_finite() && y.is_finite()));
+        let mut out = Vec::new();
+        curve.write(&mut out).expect("a vector should take what is written");
+    }
+}
+
 /// What is stated is finite, and positive where it must be.
 fn sensible(found: &Acquisition) {
     let positive = [
@@ -240,6 +250,7 @@ pub const TARGETS: [(&str, fn(&[u8])); 13] = [
     ("atomic_model", model),
     ("mdoc", mdoc),
     ("epu_xml", epu_xml),
+    ("fsc_xml", fsc_xml),
     ("boxes", boxes),
     ("cryosparc", cryosparc),
     ("frealign", parameters),

@@ -1,6 +1,7 @@
 //! Random placements come back, of either hand; images go with the map; other grids; unfit inputs.
 
 use super::AlignMaps;
+use crate::simulated_maps::Blobs;
 use crate::{Ctx, Input, Stage, StageError};
 use ndarray::Array3;
 use rand::{RngExt, SeedableRng};
@@ -12,7 +13,6 @@ use vitreous_compute::device::Cpu;
 use vitreous_compute::map_alignment::rigid::mirrored;
 use vitreous_compute::ops::project::Project;
 use vitreous_formats::{mrc, table};
-use vitreous_model::conventions::centre;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::particle::{Particle, ParticleSet};
 use vitreous_model::pose::{Pose, Rotation};
@@ -23,28 +23,18 @@ const VOXEL_A: f64 = 2.0;
 /// Edge of the box, Å.
 const EDGE_A: f64 = BOX as f64 * VOXEL_A;
 
-/// Nine blobs (σ 3.8 Å) at places that no rotation takes to their mirror image; a blob at p of the reference lies at
-/// `R p + t` here, Å. On `n` voxels of `voxel_a`.
+/// Nine blobs (σ 3.8 Å) at places that no rotation takes to their mirror image.
+fn nine() -> Blobs {
+    Blobs::in_cube(9, 0.275 * EDGE_A, 3.8, 3)
+}
+
+/// A blob at p of the reference lies at `R p + t` here, Å. On `n` voxels of `voxel_a`.
 fn blobs(n: usize, voxel_a: f64, rotation: Rotation, shift_a: [f64; 3]) -> Array3<f32> {
-    let mut random = ChaCha8Rng::seed_from_u64(3);
-    let centres: Vec<[f64; 3]> = (0..9)
-        .map(|_| {
-            let place = rotation.apply([0, 1, 2].map(|_| (random.random::<f64>() - 0.5) * 0.55 * EDGE_A));
-            [0, 1, 2].map(|a| place[a] + shift_a[a])
-        })
-        .collect();
-    Array3::from_shape_fn((n, n, n), |(z, y, x)| {
-        let at = [x, y, z].map(|i| (i as f64 - centre(n) as f64) * voxel_a);
-        let blob = |c: &[f64; 3]| {
-            let d2: f64 = (0..3).map(|a| (at[a] - c[a]).powi(2)).sum();
-            (-0.5 * d2 / (3.8 * 3.8)).exp()
-        };
-        centres.iter().map(blob).sum::<f64>() as f32
-    })
+    nine().placed(n, voxel_a, rotation, shift_a)
 }
 
 fn reference() -> Array3<f32> {
-    blobs(BOX, VOXEL_A, Rotation::IDENTITY, [0.0; 3])
+    nine().on_grid(BOX, VOXEL_A)
 }
 
 /// A uniform rotation and a shift of up to 5 Å along each axis.

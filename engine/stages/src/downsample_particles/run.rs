@@ -25,7 +25,7 @@ pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     let items = rewriting.items(ctx, &format!("{boxes:?}"));
     // how many images may be bad is judged over the whole set
     let outcomes = for_each_item(ctx, "stacks", &items, 1.0, |index| {
-        rewriting.write(ctx, index, &|image| boxes.apply(image))
+        rewriting.write(ctx, index, &|_, image| boxes.apply(image))
     })?;
     if !ctx.is_root() {
         return Ok(Report::new(""));

@@ -2,14 +2,13 @@
 
 use super::EstimateLocalResolution;
 use super::local_fsc::{Crossings, Pair, bands};
+use crate::simulated_maps::{two_sided_ball, white};
 use crate::{Ctx, Input, Stage, StageError};
 use ndarray::{Array3, Zip};
-use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use std::path::Path;
 use vitreous_compute::comm::{Comm, Solo, Threads};
 use vitreous_compute::device::Cpu;
-use vitreous_compute::fourier::HalfVolume;
 use vitreous_compute::mask::sphere;
 use vitreous_formats::mrc;
 use vitreous_model::outputs::{Kind, Output};
@@ -22,24 +21,9 @@ const RADIUS: f64 = 36.0;
 /// Standard deviation of the noise of a half map; the object's density has 1 before it falls off.
 const NOISE: f32 = 0.3;
 
-fn white(n: usize, seed: u64) -> Array3<f32> {
-    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
-    Array3::from_shape_simple_fn((n, n, n), || rng.sample::<f32, _>(rand_distr::StandardNormal))
-}
-
-/// White density with amplitudes falling as `exp(-B u²/4)`.
-fn falling(b_factor_a2: f64, seed: u64) -> Array3<f32> {
-    let mut half = HalfVolume::of_box(white(BOX, seed).view());
-    half.weigh(|r| (-0.25 * b_factor_a2 * (r / (BOX as f64 * PIXEL_A)).powi(2)).exp());
-    half.into_box()
-}
-
-/// A ball whose half with x below the centre falls off by one B-factor and the other by another: cut after the fall-off, so
-/// that the spectrum of each half is the planted one up to its faces.
+/// A ball of two halves of these B-factors.
 fn object(b_factors_a2: [f64; 2]) -> Array3<f32> {
-    let [one, two] = [(b_factors_a2[0], 1), (b_factors_a2[1], 2)].map(|(b, seed)| falling(b, seed));
-    let ball = sphere(BOX, RADIUS, 3.0);
-    Array3::from_shape_fn(ball.dim(), |at| ball[at] * if at.2 < BOX / 2 { one[at] } else { two[at] })
+    two_sided_ball(BOX, PIXEL_A, RADIUS, b_factors_a2)
 }
 
 /// Where signal power `exp(-B u²/2)` over noise power `NOISE²` gives `FSC = SSNR / (1 + SSNR)` at the threshold, Å.

@@ -3,15 +3,14 @@
 use super::FilterLocally;
 use super::bank::{completed, filtered, levels};
 use crate::estimate_local_resolution::EstimateLocalResolution;
+use crate::simulated_maps::{falling, two_sided_ball, white};
 use crate::{Ctx, Input, Stage, StageError};
 use ndarray::Array3;
-use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::path::Path;
 use vitreous_compute::comm::Solo;
 use vitreous_compute::device::Cpu;
-use vitreous_compute::fourier::HalfVolume;
 use vitreous_compute::mask::sphere;
 use vitreous_compute::sharpen::low_passed;
 use vitreous_formats::mrc;
@@ -22,23 +21,9 @@ const BOX: usize = 96;
 const PIXEL_A: f64 = 1.5;
 const RADIUS: f64 = 36.0;
 
-fn white(seed: u64) -> Array3<f32> {
-    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
-    Array3::from_shape_simple_fn((BOX, BOX, BOX), || rng.sample::<f32, _>(rand_distr::StandardNormal))
-}
-
-/// White density with amplitudes falling as `exp(-B u²/4)`.
-fn falling(b_factor_a2: f64, seed: u64) -> Array3<f32> {
-    let mut half = HalfVolume::of_box(white(seed).view());
-    half.weigh(|r| (-0.25 * b_factor_a2 * (r / (BOX as f64 * PIXEL_A)).powi(2)).exp());
-    half.into_box()
-}
-
 /// A ball whose two halves fall off by different B-factors, Å².
 fn object(b_factors_a2: [f64; 2]) -> Array3<f32> {
-    let [one, two] = [(b_factors_a2[0], 1), (b_factors_a2[1], 2)].map(|(b, seed)| falling(b, seed));
-    let ball = sphere(BOX, RADIUS, 3.0);
-    Array3::from_shape_fn(ball.dim(), |at| ball[at] * if at.2 < BOX / 2 { one[at] } else { two[at] })
+    two_sided_ball(BOX, PIXEL_A, RADIUS, b_factors_a2)
 }
 
 fn input(dir: &Path, slot: &str, kind: Kind, file: &str) -> Input {
@@ -75,7 +60,7 @@ fn the_filtered_map_is_nearer_to_the_truth_than_any_filtered_alike_everywhere() 
     write("mask.mrc", &mask);
     for b_factors_a2 in [[100.0, 300.0], [80.0, 800.0]] {
         let truth = object(b_factors_a2);
-        let halves = [3, 4].map(|seed| &truth + &(white(seed) * 0.3));
+        let halves = [3, 4].map(|seed| &truth + &(white(BOX, seed) * 0.3));
         let mean = (&halves[0] + &halves[1]) * 0.5;
         write("half1.mrc", &halves[0]);
         write("half2.mrc", &halves[1]);
@@ -110,7 +95,7 @@ fn the_filtered_map_is_nearer_to_the_truth_than_any_filtered_alike_everywhere() 
 
 #[test]
 fn one_resolution_everywhere_is_a_plain_low_pass() {
-    let map = falling(50.0, 7);
+    let map = falling(BOX, PIXEL_A, 50.0, 7);
     let resolution = Array3::from_elem(map.dim(), 8.0);
     let found =
         filtered(map.view(), resolution.view(), PIXEL_A, &levels(6.0, 12.0), |_| Ok::<_, Infallible>(()));

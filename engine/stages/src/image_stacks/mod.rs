@@ -94,8 +94,18 @@ impl<'a> Rewriting<'a> {
         self.stacks.iter().map(item).collect()
     }
 
-    /// Writes one stack; `change` is what happens to an image, `[n, n]` to `[m, m]`. Images that cannot be used are left
-    /// out of it; a stack without any is not written.
+    /// Leaves a particle out, unless there is a reason already.
+    pub fn leave_out(&mut self, index: usize, reason: impl Into<String>) {
+        self.unfit.entry(index).or_insert_with(|| reason.into());
+    }
+
+    /// Whether a particle is not left out, as far as is known before its image is read.
+    pub fn is_fit(&self, index: usize) -> bool {
+        !self.unfit.contains_key(&index)
+    }
+
+    /// Writes one stack; `change` is what happens to the image of a particle (its place in the set), `[n, n]` to `[m, m]`.
+    /// Images that cannot be used are left out of it; a stack without any is not written.
     ///
     /// # Errors
     /// A stack that cannot be written.
@@ -103,7 +113,7 @@ impl<'a> Rewriting<'a> {
         &self,
         ctx: &Ctx<'_>,
         stack: usize,
-        change: &(dyn Fn(Array2<f32>) -> Array2<f32> + Sync),
+        change: &(dyn Fn(usize, Array2<f32>) -> Array2<f32> + Sync),
     ) -> Result<Written, StageError> {
         let Stack { file, members } = &self.stacks[stack];
         let Form { box_px, pixel_size_a, float16, .. } = self.form;
@@ -119,8 +129,8 @@ impl<'a> Rewriting<'a> {
         let result = ctx.create(file, |out| -> Result<(), StageError> {
             let mut writer = MrcWriter::new(out, &path, spec).map_err(StageError::writing)?;
             for (block, some) in members.chunks(IMAGES_AT_ONCE).enumerate() {
-                let images: Vec<Result<Array2<f32>, String>> =
-                    some.par_iter().map(|&index| self.read(index).map(change)).collect();
+                let changed = |&index: &usize| self.read(index).map(|image| change(index, image));
+                let images: Vec<Result<Array2<f32>, String>> = some.par_iter().map(changed).collect();
                 for (place, image) in (block * IMAGES_AT_ONCE..).zip(images) {
                     if let Err(reason) = append(&mut writer, image)? {
                         written.bad.push((place as u32, reason));
@@ -140,8 +150,8 @@ impl<'a> Rewriting<'a> {
         }
     }
 
-    /// An image, or why there is none.
-    fn read(&self, index: usize) -> Result<Array2<f32>, String> {
+    /// The image of a particle, or why there is none.
+    pub fn read(&self, index: usize) -> Result<Array2<f32>, String> {
         match self.unfit.get(&index) {
             Some(reason) => Err(reason.clone()),
             None => self.images.read(index).map_err(|error| error.to_string()),
@@ -241,7 +251,7 @@ fn deal_out(set: &ParticleSet, images_per_stack: Option<u32>) -> Vec<Stack> {
 }
 
 /// Size and time of change of a file, to see whether it was replaced; empty if it is not there.
-fn stamp(ctx: &Ctx<'_>, path: &str) -> String {
+pub(crate) fn stamp(ctx: &Ctx<'_>, path: &str) -> String {
     let Ok(meta) = std::fs::metadata(ctx.resolve(path)) else { return String::new() };
     let changed = meta.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     format!("{} {}", meta.len(), changed.unwrap_or_default().as_nanos())

@@ -40,6 +40,8 @@ pub(super) struct Scaled<'a> {
 pub(super) struct Calibration {
     /// The true voxel edge over the stated one.
     pub factor: f64,
+    /// Standard error of the factor, from the bend of the likelihood at its top.
+    pub error: f64,
     /// Real-space correlation of the maps with the voxel edge found.
     pub correlation: f64,
     /// Factors of the first scan, and the log-likelihood at each over the best one's.
@@ -69,14 +71,17 @@ pub(super) fn calibrate(map: Scaled<'_>, reference: Scaled<'_>, reach: f64) -> C
         (points.collect::<Vec<_>>(), alignment.correlation)
     };
     let (mut first, mut correlation) = scan(1.0, reach / f64::from(TO_EITHER_SIDE));
-    let (mut factor, is_at_end) = top(&first);
+    let Top { at: mut factor, is_at_end, .. } = top(&first);
+    let mut bend = 0.0;
     for step in FINE_STEPS {
         let (points, fits) = scan(factor, step);
-        (factor, correlation) = (top(&points).0, fits);
+        let top = top(&points);
+        (factor, bend, correlation) = (top.at, top.bend, fits);
     }
+    let error = standard_error(bend, f64::from(mask.mean().unwrap_or(1.0)));
     let most = first.iter().fold(f64::MIN_POSITIVE, |most, point| most.max(point.1));
     first.iter_mut().for_each(|point| point.1 /= most);
-    Calibration { factor, correlation, scan: first, is_at_end }
+    Calibration { factor, error, correlation, scan: first, is_at_end }
 }
 
 /// Log-likelihood of a scale, but for a common factor, from the FSC by shell and the noise's share of each shell's power.
@@ -85,14 +90,33 @@ fn log_likelihood(curve: &[f64], noise: &[f64]) -> f64 {
     shells.map(|(shell, (c, noise))| (shell as f64 * c.max(0.0)).powi(2) / noise).sum()
 }
 
-/// Where the top of a curve of points at equal distances is, and whether it is at an end of it.
-fn top(points: &[(f64, f64)]) -> (f64, bool) {
+/// Standard error of a scale at whose top the log-likelihood, as [`log_likelihood`] has it, bends by `bend`. A shell of radius s
+/// has 4π s² coefficients, of which a mask that leaves a share of the box leaves that share independent, and each adds half
+/// its term.
+fn standard_error(bend: f64, share_of_box: f64) -> f64 {
+    let information = -bend * 0.5 * 4.0 * std::f64::consts::PI * share_of_box;
+    if information > 0.0 { information.sqrt().recip() } else { f64::INFINITY }
+}
+
+/// The top of a curve.
+struct Top {
+    /// Where.
+    at: f64,
+    /// Second derivative there.
+    bend: f64,
+    /// The best point is the first or the last.
+    is_at_end: bool,
+}
+
+/// The top of a curve of points at equal distances: of the parabola through the best three.
+fn top(points: &[(f64, f64)]) -> Top {
     let best = (0..points.len()).max_by(|&a, &b| points[a].1.total_cmp(&points[b].1)).unwrap_or(0);
     let (Some(before), Some(after)) = (best.checked_sub(1).map(|at| points[at]), points.get(best + 1)) else {
-        return (points[best].0, true);
+        return Top { at: points[best].0, bend: 0.0, is_at_end: true };
     };
     let (x, y) = points[best];
+    let step = after.0 - x;
     let bend = before.1 - 2.0 * y + after.1;
     let part = if bend < 0.0 { 0.5 * (before.1 - after.1) / bend } else { 0.0 };
-    (x + part * (after.0 - x), false)
+    Top { at: x + part * step, bend: bend / (step * step), is_at_end: false }
 }

@@ -40,6 +40,7 @@ pub(super) fn report(resampled: &Resampled) -> Report {
 
 fn tell(report: &mut Report, calibration: &Calibration, old_a: f64) {
     report.number("calibrated_A", "true pixel size of the map", old_a * calibration.factor, "Å");
+    report.number("calibrated_error_A", "standard error of that", old_a * calibration.error, "Å");
     report.number("error_percent", "it is larger than stated by", 100.0 * (calibration.factor - 1.0), "%");
     report.number("correlation", "correlation with the reference", calibration.correlation, "");
     if calibration.correlation < POOR {
