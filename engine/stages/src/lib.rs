@@ -42,6 +42,7 @@ mod particle_sets;
 mod pick_blobs;
 mod pick_templates;
 mod picking;
+mod polish;
 mod ranks;
 pub mod reconstruct;
 mod refine_heterogeneous;
@@ -90,6 +91,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &refine_homogeneous::RefineHomogeneous,
     &refine_heterogeneous::RefineHeterogeneous,
     &reconstruct::Reconstruct,
+    &polish::Polish,
     &make_mask::MakeMask,
     &sharpen::Sharpen,
     &estimate_local_resolution::EstimateLocalResolution,

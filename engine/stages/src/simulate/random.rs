@@ -22,6 +22,8 @@ pub enum Purpose {
     Particle,
     /// White noise of a particle image.
     Noise,
+    /// Fine motion of a movie.
+    FineMotion,
 }
 
 /// The stream of a purpose, an item and a part of it.

@@ -22,7 +22,7 @@ pub use coordinates::{
     CoordinateFile, coordinate_blocks, names_micrographs, read_coordinate_files, read_coordinates,
 };
 pub use micrographs::{micrograph_blocks, read_micrographs};
-pub use motion::{LocalTrack, MovieMotion, motion_blocks};
+pub use motion::{KnownMotion, LocalTrack, MovieMotion, motion_blocks, read_motion};
 pub use movies::read_movies;
 pub use optics::Fallback;
 pub use particles::{particle_blocks, read_particles};
