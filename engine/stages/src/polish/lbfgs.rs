@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn a_bent_valley_is_walked_to_its_end() {
         // Rosenbrock's function in 10 variables; the minimum is at 1
-        let (x, value) = minimise(vec![-0.5; 10], 500, 1e-12, |x, gradient| {
+        let (x, value) = minimise(vec![0.3; 10], 500, 1e-12, |x, gradient| {
             gradient.fill(0.0);
             let mut sum = 0.0;
             for i in 0..9 {

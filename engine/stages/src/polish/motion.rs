@@ -92,6 +92,12 @@ pub fn follow(
     let mut sweep = Sweep::new(reference, frames, subjects, setting, &expected, &known)?;
     let (patches, before, score) = sweep.first()?;
     let power = sweep.power();
+    if score.expected <= 0.0 {
+        return Err(StageError::input(
+            "nothing is expected of its particles",
+            "look at the map and the mask",
+        ));
+    }
     let followed = score.found * setting.sign > LEAST_SIGNIFICANCE * score.expected.sqrt();
     let mut tracks = known.clone();
     if followed {

@@ -105,22 +105,18 @@ fn add_kind(
 ) {
     let (n, pixel_a, edge_a) = (reference.n, reference.pixel_a, reference.edge_a());
     let key = |name: &str| if number == 0 { name.to_string() } else { format!("{name}_{}", number + 1) };
+    let known = weights.uncertainty.map_or_else(
+        || "from the data nothing is known of them".to_string(),
+        |sd| {
+            format!("from the data the log of a frame's weight in the middle of the band is known to {sd:.2}")
+        },
+    );
     report.notes.push(match weights.source() {
-        "data" => format!(
-            "Weights of movies of {kind} were estimated from the data; in the middle of the band the log of a frame's weight \
-             is known to {:.2}.",
-            weights.uncertainty
-        ),
-        "none" => format!(
-            "Frames of movies of {kind} have equal weights: neither the data (a frame's log weight would be known to {:.2}) nor \
-             the dose tell more.",
-            weights.uncertainty
-        ),
-        source => format!(
-            "Weights of movies of {kind} follow the {source}: from the data a frame's log weight would be known to {:.2} only, or \
-             they were not asked.",
-            weights.uncertainty
-        ),
+        "data" => format!("Weights of movies of {kind} were estimated from the data; {known}."),
+        "none" => {
+            format!("Frames of movies of {kind} have equal weights, as their dose is not known; {known}.")
+        }
+        source => format!("Weights of movies of {kind} follow the {source}; {known}."),
     });
     let gain = gain(shown, weights, frames, edge_a);
     let expected: Vec<f64> = reference
@@ -135,58 +131,67 @@ fn add_kind(
     let [before, after] = [&reference.fsc, &expected].map(|fsc| resolution_at(fsc, THRESHOLD, n, pixel_a).0);
     report.number(&key("resolution_before_A"), "Resolution of the map given", before, "Å");
     report.number(&key("resolution_expected_A"), "Resolution expected after reconstruction", after, "Å");
-    let frequency: Vec<f64> = (0..gain.len()).map(|s| s as f64 / edge_a).collect();
-    let plot =
-        |id: &str, title: String, x: Axis, y: Axis, series: Vec<Series>, x_is_resolution| Figure::Plot {
-            id: key(id),
-            title,
-            x,
-            y,
-            series,
-            levels: Vec::new(),
-            x_is_resolution,
-            equal_axes: false,
-        };
-    report.figures.push(plot(
-        "signal",
-        format!("Signal-to-noise ratio of the images over that along the known motion with the curve's weights; {kind}"),
-        Axis::new("spatial frequency", "1/Å"),
-        Axis::new("ratio", ""),
-        vec![Series::line("measured", frequency, gain.iter().copied())],
-        true,
-    ));
-    let frame: Vec<f64> = (1..=frames).map(|f| f as f64).collect();
-    if !weights.fitted.is_empty() {
-        let b = weights.fitted.iter().map(|p| p[1]);
-        report.figures.push(plot(
-            "b_factors",
-            format!("B-factor by frame, from the mean; {kind}"),
-            Axis::new("frame", ""),
-            Axis::new("B-factor", "Å²"),
-            vec![Series::line("B-factor", frame.clone(), b)],
-            false,
-        ));
-    }
-    let mut series = Vec::new();
-    for detail_a in WEIGHTS_AT_A.into_iter().filter(|a| *a >= 2.0 * pixel_a) {
-        let line = |label: String, weights: Vec<f64>| Series::line(&label, frame.clone(), weights);
-        series.push(line(format!("{detail_a} Å"), weights.at(frames, 1.0 / detail_a)));
-        series.push(line(format!("{detail_a} Å, curve"), weights.of_curve(frames, 1.0 / detail_a)));
-    }
-    report.figures.push(plot(
-        "weights",
-        format!("Weights by frame; {kind}"),
-        Axis::new("frame", ""),
-        Axis::new("weight", ""),
-        series,
-        false,
-    ));
+    report.figures.extend(figures(&key, reference, &gain, (kind, weights, frames)));
     let rows: Vec<_> = (0..frames)
         .map(|f| json!({"frame": f + 1, "log_scale_bfactor_A2": weights.fitted.get(f), "dose": weights.doses.get(f)}))
         .collect();
     report
         .data
         .insert(key("frame_weights"), json!({"kind": kind, "source": weights.source(), "frames": rows}));
+}
+
+/// The gain by frequency, and B-factors and weights by frame.
+fn figures(
+    key: &dyn Fn(&str) -> String,
+    reference: &Reference,
+    gain: &[f64],
+    (kind, weights, frames): (&str, &FrameWeights, usize),
+) -> Vec<Figure> {
+    let frequency: Vec<f64> = (0..gain.len()).map(|s| s as f64 / reference.edge_a()).collect();
+    let plot = |id: &str, title: String, x: Axis, y: Axis, series: Vec<Series>| Figure::Plot {
+        id: key(id),
+        title,
+        x_is_resolution: id == "signal",
+        x,
+        y,
+        series,
+        levels: Vec::new(),
+        equal_axes: false,
+    };
+    let mut figures = vec![plot(
+        "signal",
+        format!(
+            "Signal-to-noise ratio of the images over that along the known motion with the curve's weights; {kind}"
+        ),
+        Axis::new("spatial frequency", "1/Å"),
+        Axis::new("ratio", ""),
+        vec![Series::line("measured", frequency, gain.iter().copied())],
+    )];
+    let frame: Vec<f64> = (1..=frames).map(|f| f as f64).collect();
+    if !weights.fitted.is_empty() {
+        let b = weights.fitted.iter().map(|p| p[1]);
+        figures.push(plot(
+            "b_factors",
+            format!("B-factor by frame, from the mean; {kind}"),
+            Axis::new("frame", ""),
+            Axis::new("B-factor", "Å²"),
+            vec![Series::line("B-factor", frame.clone(), b)],
+        ));
+    }
+    let mut series = Vec::new();
+    for detail_a in WEIGHTS_AT_A.into_iter().filter(|a| *a >= 2.0 * reference.pixel_a) {
+        let line = |label: String, weights: Vec<f64>| Series::line(&label, frame.clone(), weights);
+        series.push(line(format!("{detail_a} Å"), weights.at(frames, 1.0 / detail_a)));
+        series.push(line(format!("{detail_a} Å, curve"), weights.of_curve(frames, 1.0 / detail_a)));
+    }
+    figures.push(plot(
+        "weights",
+        format!("Weights by frame; {kind}"),
+        Axis::new("frame", ""),
+        Axis::new("weight", ""),
+        series,
+    ));
+    figures
 }
 
 /// By shell: the signal-to-noise ratio with the tracks and weights found over that with the known motion and the curve's

@@ -39,7 +39,8 @@ pub struct FrameWeights {
     /// Factor on the critical dose; `None`: not known for this voltage.
     pub voltage_factor: Option<f64>,
     /// Standard deviation of a frame's log weight in the middle of the band, from the data alone; median of the frames.
-    pub uncertainty: f64,
+    /// `None`: not estimated, or the data say nothing.
+    pub uncertainty: Option<f64>,
 }
 
 impl Shown {
@@ -64,8 +65,7 @@ impl Shown {
         voltage_factor: Option<f64>,
         wanted: bool,
     ) -> FrameWeights {
-        let mut weights =
-            FrameWeights { fitted: Vec::new(), doses, voltage_factor, uncertainty: f64::INFINITY };
+        let mut weights = FrameWeights { fitted: Vec::new(), doses, voltage_factor, uncertainty: None };
         let first = (edge_a / COARSEST_A).ceil() as usize;
         // quarter of k², 1/Å²
         let shells: Vec<(usize, f64)> = (first..self.expected.len())
@@ -77,8 +77,9 @@ impl Shown {
         }
         let centre = weights.curve_fitted(&shells, edge_a, self.found.len());
         let (fitted, uncertainty) = self.fit(&shells, &centre);
-        weights.uncertainty = uncertainty;
-        if uncertainty <= SUFFICIENT {
+        // only finite numbers pass through JSON
+        weights.uncertainty = Some(uncertainty).filter(|u| u.is_finite());
+        if uncertainty <= SUFFICIENT && fitted.iter().flatten().all(|v| v.is_finite()) {
             weights.fitted = fitted;
         }
         weights
@@ -233,7 +234,7 @@ mod tests {
     fn scales_and_b_factors_come_back() {
         let weights = shown(3e6).weights(EDGE_A, Vec::new(), None, true);
         assert_eq!(weights.source(), "data");
-        assert!(weights.uncertainty < 0.1, "{}", weights.uncertainty);
+        assert!(weights.uncertainty.unwrap() < 0.1, "{:?}", weights.uncertainty);
         let mut want: Vec<[f64; 2]> = (0..16).map(truth).collect();
         centred(&mut want);
         for (got, want) in weights.fitted.iter().zip(&want) {
