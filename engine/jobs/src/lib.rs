@@ -37,6 +37,7 @@ pub mod microscope;
 pub mod page;
 pub mod pick_blobs;
 pub mod pick_templates;
+pub mod polish;
 pub mod reconstruct;
 pub mod refine_heterogeneous;
 pub mod refine_homogeneous;
@@ -87,6 +88,7 @@ pub static CATALOG: &[&dyn JobType] = &[
     &refine_local::JOB,
     &refine_heterogeneous::JOB,
     &reconstruct::JOB,
+    &polish::JOB,
     &make_mask::JOB,
     &sharpen::JOB,
     &estimate_local_resolution::JOB,

@@ -89,6 +89,9 @@ parameters! {
         pub drift: f64 = 20.0, unit "Å";
         /// Largest local motion on top of the drift.
         pub local_motion: f64 = 5.0, unit "Å";
+        /// Motion on top of these that changes over some hundred Å and wanders from frame to frame, so that correction of
+        /// whole movies cannot follow it: root mean square by the end.
+        pub fine_motion: f64 = 0.0, unit "Å";
         /// Largest displacement of a particle image from its box centre, along x and y.
         pub shift: f64 = 5.0, unit "Å";
         /// Structure of the ice: its projected potential from pixel to pixel, relative to the particle's, both as root
@@ -124,6 +127,7 @@ impl Validate for Simulate {
             ("max_astigmatism", self.max_astigmatism),
             ("drift", self.drift),
             ("local_motion", self.local_motion),
+            ("fine_motion", self.fine_motion),
             ("shift", self.shift),
             ("ice", self.ice),
             ("gain_spread", self.gain_spread),

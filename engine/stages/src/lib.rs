@@ -45,6 +45,7 @@ mod particle_sets;
 mod pick_blobs;
 mod pick_templates;
 mod picking;
+mod polish;
 mod ranks;
 pub mod reconstruct;
 mod refine_heterogeneous;
@@ -103,6 +104,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &refine_local::RefineLocal,
     &refine_heterogeneous::RefineHeterogeneous,
     &reconstruct::Reconstruct,
+    &polish::Polish,
     &make_mask::MakeMask,
     &sharpen::Sharpen,
     &estimate_local_resolution::EstimateLocalResolution,

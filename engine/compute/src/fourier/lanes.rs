@@ -112,14 +112,15 @@ impl RowForward {
         Self { row: fft.make_input_vec(), half: fft.make_output_vec(), work: fft.make_scratch_vec(), fft }
     }
 
-    /// Transforms what `fill` writes into a zeroed row and stores it in `out` (`n/2 + 1` coefficients).
+    /// Transforms what `fill` writes into a zeroed row and stores in `out` as many coefficients as it holds (at most
+    /// `n/2 + 1`).
     pub fn transform(&mut self, fill: impl FnOnce(&mut [f32]), out: &mut [Complex32]) {
         self.row.fill(0.0);
         fill(&mut self.row);
         self.fft
             .process_with_scratch(&mut self.row, &mut self.half, &mut self.work)
             .expect("buffers made by the plan should fit it");
-        out.copy_from_slice(&self.half);
+        out.copy_from_slice(&self.half[..out.len()]);
     }
 }
 

@@ -5,6 +5,7 @@
 //! phases are counted from stands in the name of the function that made them: [`HalfImage::of`] counts from pixel 0,
 //! [`HalfImage::of_box`] from the centre of the box, and [`HalfImage::into_pixels`], [`HalfImage::into_box`] undo them.
 
+mod cropped;
 mod image;
 mod lanes;
 mod mix;
@@ -16,6 +17,7 @@ mod volume;
 #[cfg(test)]
 mod tests;
 
+pub use cropped::CroppedForward;
 pub use image::HalfImage;
 pub use mix::{ImageStack, ROW_MULTIPLE};
 pub use radial::{

@@ -3,7 +3,7 @@
 //! No numerics here: [`run`] goes through the movies, [`correct`] is the order of steps for one, the other files are its
 //! parts: a first pass over the frames (`survey`, `decimate`, `hot_pixels`), the motion (`band`, `correlation`, `global`,
 //! `patches`, `pattern`, `local`, `field_fit`, `smoothing`, `splines`, `motion_field`), a second pass (`warp`, `kernel`) and the
-//! sums (`dose_weights`, `compose`).
+//! sums (`dose_weights`, `compose`). How a movie is opened and read (`source`, `movie`, `hot_pixels`, `survey`) other stages share.
 
 mod band;
 mod compose;
@@ -13,11 +13,11 @@ mod decimate;
 mod dose_weights;
 mod field_fit;
 mod global;
-mod hot_pixels;
+pub(crate) mod hot_pixels;
 mod kernel;
 mod local;
 mod motion_field;
-mod movie;
+pub(crate) mod movie;
 mod patches;
 mod pattern;
 mod record;
@@ -25,9 +25,10 @@ mod report;
 mod run;
 mod simd;
 mod smoothing;
+pub(crate) mod source;
 mod spectrum;
 mod splines;
-mod survey;
+pub(crate) mod survey;
 mod warp;
 
 use crate::{Ctx, Stage, StageError};

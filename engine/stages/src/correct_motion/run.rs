@@ -2,17 +2,13 @@
 
 use super::correct::{Corrected, Settings, correct};
 use super::correlation::Pair;
-use super::movie::{Movie, MovieError};
 use super::record::{Done, PatchRecord};
+use super::source::{MovieSources, parts_of};
 use super::{report, spectrum};
 use crate::items::{Item, Outcome, for_each_item_ahead};
 use crate::{Ctx, StageError, thumbnail};
 use ndarray::Array2;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use vitreous_formats::defects::read_defects;
-use vitreous_formats::gain::{read_eer_gain, read_gain};
-use vitreous_formats::image::{EerOptions, MovieOptions, open_movie};
+use std::path::Path;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::samples::SampleType;
 use vitreous_formats::star::convert::{LocalTrack, MovieMotion, motion_blocks};
@@ -21,7 +17,7 @@ use vitreous_jobs::correct_motion::CorrectMotion;
 use vitreous_model::dose::voltage_factor;
 use vitreous_model::event::EventKind;
 use vitreous_model::exposure::{
-    Exposure, ExposureSet, GainFlip, MicrographSource, MotionSummary, MovieSource, OpticsGroup,
+    Exposure, ExposureSet, MicrographSource, MotionSummary, MovieSource, OpticsGroup,
 };
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::params::Validate;
@@ -45,14 +41,14 @@ pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
         check_voltages(&set)?;
     }
     let items: Vec<Item> = set.exposures.iter().map(|exposure| item(ctx, &params, &set, exposure)).collect();
-    let sources = Sources::new(ctx, &params, &set);
+    let sources = MovieSources::new(ctx, &set.exposures);
     let outcomes = for_each_item_ahead(
         ctx,
         "movies",
         &items,
         params.max_bad_fraction,
         in_flight(ctx, &set),
-        |index| sources.correct(index),
+        |index| correct_one(&params, &set, &sources, index),
         |index, corrected| {
             let done = write_one(ctx, &params, &set, index, &corrected)?;
             ctx.say(EventKind::Figure {
@@ -112,90 +108,6 @@ fn in_flight(ctx: &Ctx<'_>, set: &ExposureSet) -> usize {
     (IN_FLIGHT_BYTES / (FRAMES_PER_MOVIE * 4 * largest.unwrap_or(1).max(1))).clamp(1, 3 * ctx.threads + 2)
 }
 
-/// What a gain reference on the frames' grid depends on.
-#[derive(Debug, Clone, PartialEq)]
-struct GainKey {
-    gain: String,
-    rotate: u32,
-    flip: GainFlip,
-    defects: String,
-    size: [usize; 2],
-    is_eer: bool,
-}
-
-/// Movies as threads need them to read and correct them.
-struct Sources<'a> {
-    params: &'a CorrectMotion,
-    set: &'a ExposureSet,
-    /// Absolute paths by exposure: movie, gain, defects.
-    paths: Vec<[PathBuf; 3]>,
-    /// The gain reference read last: successive movies nearly always share it.
-    gain: Mutex<Option<(GainKey, Arc<[f32]>)>>,
-}
-
-impl<'a> Sources<'a> {
-    fn new(ctx: &Ctx<'_>, params: &'a CorrectMotion, set: &'a ExposureSet) -> Self {
-        let paths = |exposure: &Exposure| {
-            let of = |path: fn(&MovieSource) -> &str| {
-                exposure.movie.as_ref().map(|movie| ctx.resolve(path(movie))).unwrap_or_default()
-            };
-            [of(|movie| &movie.path), of(|movie| &movie.gain_path), of(|movie| &movie.defects_path)]
-        };
-        Self { params, set, paths: set.exposures.iter().map(paths).collect(), gain: Mutex::default() }
-    }
-
-    /// The gain factors of a movie, 0 where its defect map marks a pixel; `None` if it is corrected and has no map.
-    fn gain(&self, index: usize, movie: &MovieSource) -> Result<Option<Arc<[f32]>>, StageError> {
-        if movie.gain_path.is_empty() && movie.defects_path.is_empty() {
-            return Ok(None);
-        }
-        let [_, gain_path, defects_path] = &self.paths[index];
-        let (width, height) = (movie.width as usize, movie.height as usize);
-        let key = GainKey {
-            gain: movie.gain_path.clone(),
-            rotate: movie.gain_rotate,
-            flip: movie.gain_flip,
-            defects: movie.defects_path.clone(),
-            size: [width, height],
-            is_eer: movie.eer.is_some(),
-        };
-        let mut last = self.gain.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, gain)) = last.as_ref().filter(|(of, _)| *of == key) {
-            return Ok(Some(gain.clone()));
-        }
-        let unfit = |what: String, hint: &str| StageError::input(what, hint);
-        let mut factors = vec![1.0f32; width * height];
-        if !movie.gain_path.is_empty() {
-            let read = if key.is_eer { read_eer_gain } else { read_gain };
-            let gain = read(gain_path, movie.gain_rotate, movie.gain_flip, width, height)
-                .map_err(|error| unfit(error.to_string(), "import the movies with the right gain"))?;
-            factors = gain.factor.iter().copied().collect();
-        }
-        if !movie.defects_path.is_empty() {
-            let defects = read_defects(defects_path, width, height)
-                .map_err(|error| unfit(error.to_string(), "import the movies with the right defect map"))?;
-            defects.indices.iter().for_each(|&pixel| factors[pixel] = 0.0);
-        }
-        let gain: Arc<[f32]> = factors.into();
-        *last = Some((key, gain.clone()));
-        Ok(Some(gain))
-    }
-
-    /// Reads and corrects a movie.
-    fn correct(&self, index: usize) -> Result<CorrectedMovie, StageError> {
-        let exposure = &self.set.exposures[index];
-        let (source, optics) = parts_of(self.set, exposure)?;
-        let gain = self.gain(index, source)?;
-        let movie = open(&self.paths[index][0], self.params, source, gain)?;
-        let settings = settings(self.params, exposure, source, optics)?;
-        let corrected = correct(&movie, &settings).map_err(|error| match error {
-            MovieError::Format(error) => StageError::Format(error),
-            error @ MovieError::NotFinite { .. } => StageError::input(error.to_string(), ""),
-        })?;
-        Ok(CorrectedMovie { first: movie.first, settings, corrected })
-    }
-}
-
 /// A corrected movie on its way to the files.
 struct CorrectedMovie {
     /// First frame used, from 0.
@@ -204,27 +116,19 @@ struct CorrectedMovie {
     corrected: Corrected,
 }
 
-/// The movie and the optics of an exposure.
-fn parts_of<'a>(
-    set: &'a ExposureSet,
-    exposure: &'a Exposure,
-) -> Result<(&'a MovieSource, &'a OpticsGroup), StageError> {
-    let name = &exposure.name;
-    let unfit = |what: String| StageError::input(format!("{name}: {what}"), "import the movies again");
-    let movie = exposure.movie.as_ref().ok_or_else(|| unfit("has no movie".into()))?;
-    let group = exposure.optics_group;
-    let optics =
-        set.optics_of(group).ok_or_else(|| unfit(format!("optics group {group} is not in the table")))?;
-    if !(movie.pixel_size_a.is_finite() && movie.pixel_size_a > 0.0) {
-        return Err(unfit(format!("pixel size is {} Å, expected a positive number", movie.pixel_size_a)));
-    }
-    if !(movie.dose_per_frame >= 0.0 && movie.pre_exposure >= 0.0) {
-        let (dose, before) = (movie.dose_per_frame, movie.pre_exposure);
-        return Err(unfit(format!(
-            "dose per frame {dose} and pre-exposure {before} e/Å², expected none negative"
-        )));
-    }
-    Ok((movie, optics))
+/// Reads and corrects a movie.
+fn correct_one(
+    params: &CorrectMotion,
+    set: &ExposureSet,
+    sources: &MovieSources,
+    index: usize,
+) -> Result<CorrectedMovie, StageError> {
+    let exposure = &set.exposures[index];
+    let (source, optics) = parts_of(set, exposure)?;
+    let movie = sources.open(index, source, params.first_frame as usize - 1, params.last_frame)?;
+    let settings = settings(params, exposure, source, optics)?;
+    let corrected = correct(&movie, &settings)?;
+    Ok(CorrectedMovie { first: movie.first, settings, corrected })
 }
 
 fn write_one(
@@ -242,42 +146,6 @@ fn write_one(
     let shown = sums.weighted.as_ref().unwrap_or(&sums.plain);
     ctx.picture(&exposure.name, &thumbnail::of_micrograph(&exposure.name, shown, micrograph.pixel_size_a))?;
     Ok(done(index, micrograph, &movie.settings, &movie.corrected))
-}
-
-/// Opens a movie and holds its header against the table and the wanted frames.
-fn open(
-    path: &Path,
-    params: &CorrectMotion,
-    source: &MovieSource,
-    gain: Option<Arc<[f32]>>,
-) -> Result<Movie, StageError> {
-    let eer = source.eer.map_or_else(EerOptions::default, |eer| EerOptions {
-        upsampling: eer.upsampling,
-        frames_per_fraction: eer.grouping as usize,
-    });
-    let file = open_movie(path, &MovieOptions { eer })?;
-    let header = file.header().clone();
-    let found = (header.width, header.height, header.frames);
-    let expected = (source.width as usize, source.height as usize, source.frames as usize);
-    if found != expected {
-        let of = |(width, height, frames): (usize, usize, usize)| {
-            format!("{frames} frame(s) of {width} × {height} px")
-        };
-        let what = format!("{}: holds {}, the table says {}", path.display(), of(found), of(expected));
-        return Err(StageError::input(what, "the file changed since it was imported: import it again"));
-    }
-    let last = params.last_frame.map_or(header.frames, |last| last as usize);
-    let first = params.first_frame as usize - 1;
-    if last > header.frames || first >= last {
-        let what = format!(
-            "{}: frames {} to {last} are asked for, the movie has {}",
-            path.display(),
-            first + 1,
-            header.frames
-        );
-        return Err(StageError::input(what, "set first_frame and last_frame to frames that are there"));
-    }
-    Ok(Movie { gain, source: file, first, frames: last - first })
 }
 
 fn settings(

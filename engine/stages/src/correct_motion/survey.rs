@@ -67,7 +67,7 @@ pub fn survey(movie: &Movie, pixel_size_a: f64, hot_pixel_sd: f64) -> Result<Sur
     while start < movie.frames {
         let end = (start + step).min(movie.frames);
         let batch = read_and_bin(movie, start, end, &decimator)?;
-        add_up(&batch, width, &mut sum);
+        add_up(&batch.iter().map(|(raw, _)| raw).collect::<Vec<_>>(), width, &mut sum);
         for (offset, (raw, binned)) in batch.into_iter().enumerate() {
             small[(start + offset) / group] += &binned;
             let fits = movie.batch(raw.bytes()) >= movie.frames;
@@ -90,6 +90,33 @@ pub fn survey(movie: &Movie, pixel_size_a: f64, hot_pixel_sd: f64) -> Result<Sur
     Ok(Survey { sum, defects, binning, group, small, kept })
 }
 
+/// The bad pixels alone, with the frames, if all of them fit into the budget.
+///
+/// # Errors
+/// A frame that cannot be read.
+pub(crate) fn bad_pixels(
+    movie: &Movie,
+    hot_pixel_sd: f64,
+) -> Result<(Defects, Option<Vec<RawFrame>>), MovieError> {
+    let width = movie.width();
+    let mut sum = vec![0.0f32; width * movie.height()];
+    let step = (2 * rayon::current_num_threads()).max(LEAST_BATCH);
+    let mut kept: Option<Vec<RawFrame>> = Some(Vec::new());
+    for start in (0..movie.frames).step_by(step) {
+        let batch = movie.read(start, (start + step).min(movie.frames))?;
+        add_up(&batch.iter().collect::<Vec<_>>(), width, &mut sum);
+        let fits = batch.iter().all(|raw| movie.batch(raw.bytes()) >= movie.frames);
+        kept = kept.filter(|_| fits).map(|mut kept| {
+            kept.extend(batch);
+            kept
+        });
+    }
+    if let Some(gain) = &movie.gain {
+        simd::multiply(&mut sum, gain);
+    }
+    Ok((Defects::find(&sum, movie.gain.as_deref(), width, hot_pixel_sd), kept))
+}
+
 fn read_and_bin(
     movie: &Movie,
     start: usize,
@@ -109,7 +136,7 @@ fn read_and_bin(
 }
 
 /// Adds frames to a sum, `[height, width]`, gain not applied.
-fn add_up(batch: &[(RawFrame, Array2<f32>)], width: usize, sum: &mut [f32]) {
+fn add_up(batch: &[&RawFrame], width: usize, sum: &mut [f32]) {
     sum.par_chunks_mut((ROWS * width).max(1)).enumerate().for_each_init(
         || vec![0u16; width],
         |counts, (chunk, part)| {
@@ -117,7 +144,7 @@ fn add_up(batch: &[(RawFrame, Array2<f32>)], width: usize, sum: &mut [f32]) {
                 // 257 frames of bytes fit into 16 bits
                 for frames in batch.chunks(usize::from(u16::MAX) / usize::from(u8::MAX)) {
                     counts.fill(0);
-                    frames.iter().for_each(|(raw, _)| raw.add_row(chunk * ROWS + row, width, sum, counts));
+                    frames.iter().for_each(|raw| raw.add_row(chunk * ROWS + row, width, sum, counts));
                     simd::add_counts(sum, counts);
                 }
             }

@@ -1,7 +1,7 @@
 //! `extract-particles`: cuts particle images out of micrographs, downsampled, normalised, white on black. `wanted` says
 //! where, `background` normalises.
 
-mod background;
+pub(crate) mod background;
 mod report;
 mod run;
 mod wanted;

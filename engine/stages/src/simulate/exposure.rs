@@ -86,8 +86,12 @@ impl Scene {
     pub fn random(setup: &Setup<'_>, index: u64) -> Self {
         let rng = &mut stream(setup.seed, Purpose::Exposure, index, 0);
         let ctf = random_ctf(rng, setup.optics, setup.defocus_a);
-        let motion = Motion::random(rng, setup.amount);
-        let margin = setup.margin_px + setup.amount.drift_px + setup.amount.local_px;
+        let mut motion = Motion::random(rng, setup.amount);
+        if setup.amount.fine_px > 0.0 {
+            // with numbers of its own: without it everything stays as it was
+            motion.add_fine(&mut stream(setup.seed, Purpose::FineMotion, index, 0), setup.amount);
+        }
+        let margin = setup.margin_px + setup.amount.largest_px();
         let distance = SPACING * setup.diameter_px;
         let positions_px = placement::positions(rng, setup.particles, setup.amount.size, distance, margin);
         let rotations = positions_px.iter().map(|_| rotation(rng)).collect();
@@ -128,7 +132,7 @@ pub struct Exposed<'a> {
 impl<'a> Exposed<'a> {
     /// Draws particles and ice on a canvas larger than the frame and applies the CTF.
     pub fn new(setup: &'a Setup<'a>, scene: &'a Scene, index: u64) -> Self {
-        let pad = (setup.amount.drift_px + setup.amount.local_px + SPARE_PX).ceil() as usize;
+        let pad = (setup.amount.largest_px() + SPARE_PX).ceil() as usize;
         let [nx, ny] = setup.amount.size.map(|n| next_5_smooth(n + 2 * pad));
         let mut canvas = Array2::<f32>::zeros((ny, nx));
         draw_particles(setup, scene, pad, &mut canvas);

@@ -1,4 +1,5 @@
-//! Known motion: drift of the whole frame and smooth local motion, both fast at first.
+//! Known motion: drift of the whole frame and smooth local motion, both fast at first; and, if wanted, fine motion, which
+//! changes over some hundred Å and wanders as it likes from frame to frame.
 //!
 //! A frame shows at `x` the point of the specimen that lay at `x - b(x, f)` in the first frame; `b` is analytic, so the
 //! displacement `u` of a specimen point, `u(p) = b(p + u(p))`, is known to rounding error.
@@ -14,6 +15,10 @@ const WAVES: usize = 3;
 const FAST_DOSE: f64 = 4.0;
 /// Part of the drift in the fast phase.
 const FAST_PART: f64 = 0.6;
+/// Waves that make up the fine motion.
+const FINE_WAVES: usize = 24;
+/// Shortest and longest wave of the fine motion, in shorter frame edges: too short for a quadratic field over the frame.
+const FINE_LENGTHS: [f64; 2] = [0.35, 0.9];
 /// Random step of the drift from frame to frame, as a fraction of the whole.
 const JITTER: f64 = 0.01;
 
@@ -36,6 +41,9 @@ pub struct Motion {
     waves: Vec<Wave>,
     /// Part of the local motion that has happened by each frame; 0 in the first.
     progress: Vec<f64>,
+    /// Waves of the fine motion, each with its own course: amplitude by frame, 0 in the first.
+    #[serde(default)]
+    fine: Vec<(Wave, Vec<f64>)>,
 }
 
 /// How much motion to make.
@@ -45,12 +53,22 @@ pub struct Amount {
     pub drift_px: f64,
     /// Largest local motion, pixels.
     pub local_px: f64,
+    /// Fine motion: root mean square over the frame, averaged over exposures, by the end, pixels.
+    pub fine_px: f64,
     /// Frames.
     pub frames: usize,
     /// Dose per frame, e/Å².
     pub dose_per_frame: f64,
     /// Columns and rows.
     pub size: [usize; 2],
+}
+
+impl Amount {
+    /// How far anything may move, pixels: the fine motion is a sum of many waves, of which hardly a place ever sees
+    /// four times the usual.
+    pub fn largest_px(&self) -> f64 {
+        self.drift_px + self.local_px + 4.0 * self.fine_px
+    }
 }
 
 impl Motion {
@@ -79,9 +97,33 @@ impl Motion {
         };
         let waves = (0..WAVES).map(|_| wave(rng)).collect();
         let progress = (0..amount.frames).map(|f| fast(f) * 0.7 + 0.3 * f as f64 / last).collect();
-        let mut motion = Self { drift_px, waves, progress };
+        let mut motion = Self { drift_px, waves, progress, fine: Vec::new() };
         motion.scale_local(amount.local_px * uniform(rng, 0.5, 1.0), amount.size);
         motion
+    }
+
+    /// Adds fine motion: each wave goes a way of its own, fast at first, with random steps on top.
+    pub fn add_fine(&mut self, rng: &mut ChaCha8Rng, amount: Amount) {
+        let frames = self.frames();
+        let shorter = amount.size[0].min(amount.size[1]) as f64;
+        // (way² + steps²) amplitude² / 2 of each axis, two axes, all waves
+        let amplitude_px = amount.fine_px / (2.0 * FINE_WAVES as f64).sqrt();
+        let fast = |frame: usize| 1.0 - (-(frame as f64) * amount.dose_per_frame / FAST_DOSE).exp();
+        for _ in 0..FINE_WAVES {
+            let length = shorter * uniform(rng, FINE_LENGTHS[0], FINE_LENGTHS[1]);
+            let (sin, cos) = uniform(rng, 0.0, TAU).sin_cos();
+            let wave = Wave {
+                phase_per_px: [cos, sin].map(|part| part * TAU / length),
+                phase: uniform(rng, -PI, PI),
+                amplitude_px: [normal(rng), normal(rng)].map(|part| part * amplitude_px),
+            };
+            let (mut way, mut course) = (0.0, Vec::with_capacity(frames));
+            for frame in 0..frames {
+                course.push(way + fast(frame));
+                way += normal(rng) / (frames.max(2) as f64).sqrt();
+            }
+            self.fine.push((wave, course));
+        }
     }
 
     /// Scales the waves so that the largest local motion of the last frame is `largest_px`.
@@ -109,11 +151,17 @@ impl Motion {
         self.drift_px[frame]
     }
 
+    /// All waves with their progress by a frame.
+    fn moving(&self, frame: usize) -> impl Iterator<Item = (&Wave, f64)> {
+        let local = self.waves.iter().map(move |wave| (wave, self.progress[frame]));
+        local.chain(self.fine.iter().map(move |(wave, course)| (wave, course[frame])))
+    }
+
     fn local_at(&self, frame: usize, at: [f64; 2]) -> [f64; 2] {
         let mut sum = [0.0; 2];
-        for wave in &self.waves {
+        for (wave, progress) in self.moving(frame) {
             let phase = wave.phase + wave.phase_per_px[0] * at[0] + wave.phase_per_px[1] * at[1];
-            let value = self.progress[frame] * phase.cos();
+            let value = progress * phase.cos();
             (0..2).for_each(|axis| sum[axis] += value * wave.amplitude_px[axis]);
         }
         sum
@@ -137,9 +185,8 @@ impl Motion {
 
     /// Calls `use_row` with `b` at every pixel of a row: x then y components, `width` each.
     pub fn row(&self, frame: usize, y: usize, x: &RowPhases, out: &mut [[f64; 2]]) {
-        let progress = self.progress[frame];
         out.fill(self.drift_px[frame]);
-        for (wave, table) in self.waves.iter().zip(&x.0) {
+        for ((wave, progress), table) in self.moving(frame).zip(&x.0) {
             // cos(a + b) = cos a cos b - sin a sin b, with a along x tabulated
             let (sin, cos) = (wave.phase + wave.phase_per_px[1] * y as f64).sin_cos();
             let [ax, ay] = wave.amplitude_px.map(|a| a * progress);
@@ -160,7 +207,7 @@ impl Motion {
             };
             (0..width).map(pair).collect()
         };
-        RowPhases(self.waves.iter().map(table).collect())
+        RowPhases(self.waves.iter().chain(self.fine.iter().map(|(wave, _)| wave)).map(table).collect())
     }
 }
 

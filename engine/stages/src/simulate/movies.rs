@@ -75,6 +75,7 @@ pub(super) fn simulate(
         amount: Amount {
             drift_px: params.drift / pixel_a,
             local_px: params.local_motion / pixel_a,
+            fine_px: params.fine_motion / pixel_a,
             frames: params.frames as usize,
             dose_per_frame: params.dose_per_frame,
             size,
@@ -301,5 +302,32 @@ fn write_motion(
     let mut writer = TableWriter::create(path, "motion-truth")?;
     writer.attribute("grid", MOTION_GRID as u32)?;
     writer.write(&table)?;
+    writer.write(&particle_motion(pixel_a, movies))?;
     writer.finish()
+}
+
+/// The true displacement of every particle in every frame.
+fn particle_motion(pixel_a: f64, movies: &[(String, MovieRecord)]) -> Table {
+    let scenes = movies.iter().flat_map(|(_, record)| {
+        let scene = &record.scene;
+        scene.positions_px.iter().map(|position| (&scene.motion, *position))
+    });
+    let rows: Vec<(u64, u32, [f64; 2])> = scenes
+        .enumerate()
+        .flat_map(|(id, (motion, position))| {
+            (0..motion.frames()).map(move |frame| {
+                (id as u64, frame as u32, motion.displacement(frame, position).map(|u| u * pixel_a))
+            })
+        })
+        .collect();
+    let mut table = Table::new("particle_motion");
+    let column = ColumnDef::new;
+    table.u64(column("particle_id", "", "Number of the particle in the truth"), rows.iter().map(|row| row.0));
+    table.u32(column("frame", "", "Frame, from 0"), rows.iter().map(|row| row.1));
+    table.f64(
+        column("dx_a", "Å", "Its displacement in this frame from the first, along x"),
+        rows.iter().map(|row| row.2[0]),
+    );
+    table.f64(column("dy_a", "Å", "The same along y"), rows.iter().map(|row| row.2[1]));
+    table
 }

@@ -24,6 +24,8 @@ pub enum Purpose {
     Noise,
     /// How a particle differs from the model.
     Conformation,
+    /// Fine motion of a movie.
+    FineMotion,
 }
 
 /// The stream of a purpose, an item and a part of it.

@@ -112,7 +112,9 @@ fn check_box(params: &Simulate, microscope: &Microscope, specimen: &Specimen) ->
         );
     }
     let frame = f64::from(params.width.min(params.height)) * microscope.pixel_a;
-    if params.product == Product::Movies && frame < edge + 2.0 * (params.drift + params.local_motion) {
+    if params.product == Product::Movies
+        && frame < edge + 2.0 * (params.drift + params.local_motion + 4.0 * params.fine_motion)
+    {
         let why = format!("gives frames of {frame:.0} Å, too small for a box of {edge:.0} Å and the motion");
         return Err(BadParam::new("width", params.width, why).hint("make frames larger or the box smaller"));
     }

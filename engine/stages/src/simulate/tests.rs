@@ -116,9 +116,35 @@ fn the_map_projects_onto_the_projection() {
 
 #[test]
 fn specimen_points_follow_their_displacements() {
+    let amount = Amount {
+        drift_px: 12.0,
+        local_px: 4.0,
+        fine_px: 1.5,
+        frames: 10,
+        dose_per_frame: 1.0,
+        size: [400, 300],
+    };
     let mut rng = stream(1, Purpose::Exposure, 0, 0);
-    let amount = Amount { drift_px: 12.0, local_px: 4.0, frames: 10, dose_per_frame: 1.0, size: [400, 300] };
-    let motion = Motion::random(&mut rng, amount);
+    let plain = Motion::random(&mut rng, amount);
+    let largest = largest_local(&plain);
+    assert!(largest > 0.1 && largest <= 4.0, "{largest}");
+    let last = plain.drift(9);
+    assert!((4.0..14.0).contains(&last[0].hypot(last[1])), "{last:?}");
+    let mut fine = plain.clone();
+    fine.add_fine(&mut rng, amount);
+    largest_local(&fine);
+    // what was added is of the size that was asked for, over many places
+    let mut squares = 0.0;
+    for i in 0..400 {
+        let at = [(i % 20) as f64 * 20.0, (i / 20) as f64 * 15.0];
+        let [a, b] = [&plain, &fine].map(|motion| motion.backward(9, at));
+        squares += ((a[0] - b[0]).powi(2) + (a[1] - b[1]).powi(2)) / 400.0;
+    }
+    assert!((0.7..2.5).contains(&squares.sqrt()), "{}", squares.sqrt());
+}
+
+/// Holds rows, points and displacements of a motion against each other; the largest local motion of the last frame.
+fn largest_local(motion: &Motion) -> f64 {
     assert_eq!(motion.displacement(0, [123.0, 45.0]), [0.0, 0.0]);
     let phases = motion.row_phases(400);
     let mut row = vec![[0.0; 2]; 400];
@@ -136,9 +162,7 @@ fn specimen_points_follow_their_displacements() {
             largest = largest.max(local[0].hypot(local[1]));
         }
     }
-    assert!(largest > 0.1 && largest <= 4.0, "{largest}");
-    let last = motion.drift(9);
-    assert!((4.0..14.0).contains(&last[0].hypot(last[1])), "{last:?}");
+    largest
 }
 
 /// A compact model of `count` carbons: a thick helix, 60 Å across, without symmetry.
@@ -249,7 +273,14 @@ fn particles_lie_dark_where_the_truth_says() {
     let potential = Potential::new(&specimen, n, pixel_a);
     let camera = Camera::random(1, 256, 192, 0.0, 0);
     // so many electrons that their noise does not matter, and no damage
-    let amount = Amount { drift_px: 9.0, local_px: 4.0, frames: 3, dose_per_frame: 1e6, size: [256, 192] };
+    let amount = Amount {
+        drift_px: 9.0,
+        local_px: 4.0,
+        fine_px: 0.0,
+        frames: 3,
+        dose_per_frame: 1e6,
+        size: [256, 192],
+    };
     let optics = optics();
     let setup = Setup {
         potential: &potential,
@@ -318,6 +349,7 @@ fn movies_and_their_truth_are_in_the_tables() {
     let motion =
         table::TableReader::open_kind(&folder.path().join("truth_motion.h5"), &["motion-truth"]).unwrap();
     assert_eq!(motion.group("motion").unwrap().rows(), 4 * 25);
+    assert_eq!(motion.group("particle_motion").unwrap().rows(), 4 * 4);
     let map = vitreous_formats::mrc::read_volume(&folder.path().join("truth.mrc")).unwrap();
     assert_eq!(map.data.dim(), (48, 48, 48));
 }
@@ -406,6 +438,7 @@ fn every_bad_parameter_is_named() {
         ("max_astigmatism", json!(-1.0)),
         ("drift", json!(-1.0)),
         ("local_motion", json!(-1.0)),
+        ("fine_motion", json!(-1.0)),
         ("shift", json!(-1.0)),
         ("ice", json!(-1.0)),
         ("gain_spread", json!(-0.1)),

@@ -22,7 +22,9 @@ pub use coordinates::{
     CoordinateFile, coordinate_blocks, names_micrographs, read_coordinate_files, read_coordinates,
 };
 pub use micrographs::{micrograph_blocks, read_micrographs};
-pub use motion::{LocalTrack, MovieMotion, MovieRecord, motion_blocks, read_movie_record};
+pub use motion::{
+    KnownMotion, LocalTrack, MovieMotion, MovieRecord, motion_blocks, read_motion, read_movie_record,
+};
 pub use movies::read_movies;
 pub use optics::Fallback;
 pub use particles::{particle_blocks, read_particles};

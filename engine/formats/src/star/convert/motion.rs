@@ -1,6 +1,6 @@
-//! Motion of one movie: the STAR file that RELION's own motion correction writes, which its polishing needs.
+//! Motion of one movie: the STAR file that RELION's own motion correction writes, which polishing needs.
 
-use super::{FRAME_SHIFT_X, FRAME_SHIFT_Y};
+use super::{FRAME_SHIFT_X, FRAME_SHIFT_Y, PRE_EXPOSURE};
 use crate::star::StarError;
 use crate::star::reader::StarFile;
 use crate::star::writer::{BlockOut, TableOut, number};
@@ -138,6 +138,100 @@ pub fn motion_blocks(motion: &MovieMotion) -> Vec<BlockOut> {
         blocks.push(BlockOut::Table(table));
     }
     blocks
+}
+
+/// Motion of a movie as its file tells it, in our convention.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KnownMotion {
+    /// Columns and rows of a movie frame.
+    pub frame_px: [u32; 2],
+    /// Pixel size of the movie, Å.
+    pub pixel_size_a: f64,
+    /// Dose before the first of the frames, e/Å²; `None`: not said.
+    pub pre_exposure: Option<f64>,
+    /// Where the content of each frame lies relative to that of the first, (x, y), Å.
+    pub global_a: Vec<[f64; 2]>,
+    /// Coefficients of the polynomial for the local motion on top of that, x then y; `None`: none.
+    model: Option<[f64; 2 * TERMS]>,
+}
+
+impl KnownMotion {
+    /// Displacement in frame `frame` of what lies at `at_px`, pixels of the movie, (x, y) in Å.
+    pub fn displacement_a(&self, frame: usize, at_px: [f64; 2]) -> [f64; 2] {
+        let global = self.global_a[frame];
+        let Some(model) = &self.model else { return global };
+        let [x, y] = [0, 1].map(|i| at_px[i] / f64::from(self.frame_px[i]) - 0.5);
+        let basis = basis(x, y, frame as f64 + 0.5);
+        [0, 1].map(|axis| {
+            let local: f64 = basis.iter().zip(&model[axis * TERMS..]).map(|(b, c)| b * c).sum();
+            global[axis] + [FRAME_SHIFT_X, FRAME_SHIFT_Y][axis].ours(local) * self.pixel_size_a
+        })
+    }
+}
+
+/// Reads the motion of a movie from a file as [`motion_blocks`] makes it, or RELION's motion correction.
+///
+/// # Errors
+/// A file that cannot be read, is no such file, or lacks a number that is needed.
+pub fn read_motion(path: &Path) -> Result<KnownMotion, StarError> {
+    const FOR: &str = "the motion of the movie";
+    let file = StarFile::read(path)?;
+    let missing = |block: &str| StarError::MissingBlock {
+        path: path.into(),
+        block: block.into(),
+        found: file.block_names(),
+        needed_for: FOR,
+    };
+    let general = file.block("general").ok_or_else(|| missing("general"))?;
+    let number = |label: &str| -> Result<f64, StarError> {
+        let text = general.pair(label).ok_or_else(|| StarError::MissingColumn {
+            path: path.into(),
+            block: "general".into(),
+            column: label.into(),
+            needed_for: FOR,
+        })?;
+        text.parse().ok().filter(|value: &f64| value.is_finite()).ok_or_else(|| StarError::Value {
+            path: path.into(),
+            line: general.line(),
+            column: label.into(),
+            found: text.into(),
+            expected: "a number".into(),
+        })
+    };
+    let pixel_size_a = number("rlnMicrographOriginalPixelSize")?;
+    let frame_px = [number("rlnImageSizeX")? as u32, number("rlnImageSizeY")? as u32];
+    let pre_exposure = general.pair(PRE_EXPOSURE.label).map(|_| number(PRE_EXPOSURE.label)).transpose()?;
+    let table = file.table("global_shift").ok_or_else(|| missing("global_shift"))?;
+    let columns = [table.need(FRAME_SHIFT_X.label, FOR)?, table.need(FRAME_SHIFT_Y.label, FOR)?];
+    let mut global_a = Vec::with_capacity(table.len());
+    let mut rows = table.rows();
+    while let Some(row) = rows.next() {
+        let [x, y] = [row.f64(columns[0])?, row.f64(columns[1])?];
+        global_a.push([FRAME_SHIFT_X.ours(x) * pixel_size_a, FRAME_SHIFT_Y.ours(y) * pixel_size_a]);
+    }
+    Ok(KnownMotion { frame_px, pixel_size_a, pre_exposure, global_a, model: read_model(&file)? })
+}
+
+fn read_model(file: &StarFile) -> Result<Option<[f64; 2 * TERMS]>, StarError> {
+    let Some(table) = file.table("local_motion_model") else { return Ok(None) };
+    let column = table.need("rlnMotionModelCoeff", "the local motion of the movie")?;
+    let mut model = [0.0; 2 * TERMS];
+    let mut count = 0;
+    let mut rows = table.rows();
+    while let Some(row) = rows.next() {
+        if let Some(cell) = model.get_mut(count) {
+            *cell = row.f64(column)?;
+        }
+        count += 1;
+    }
+    if count == model.len() {
+        return Ok(Some(model));
+    }
+    Err(StarError::Unfit {
+        path: file.path().into(),
+        found: format!("data_local_motion_model has {count} coefficients"),
+        expected: format!("expected {}: the polynomial of RELION", model.len()),
+    })
 }
 
 fn general(motion: &MovieMotion, has_model: bool) -> Vec<(String, String)> {

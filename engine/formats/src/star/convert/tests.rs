@@ -390,6 +390,32 @@ fn relions_polynomial_is_fitted_to_patches() {
         count += 1;
     }
     assert_eq!(count, 36);
+    // and back
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.star");
+    let mut file = std::fs::File::create(&path).unwrap();
+    crate::star::writer::write(&mut file, &path, &motion_blocks(&motion)).unwrap();
+    let read = read_motion(&path).unwrap();
+    assert_eq!((read.frame_px, read.pixel_size_a, read.pre_exposure), ([512, 400], 1.5, Some(0.0)));
+    for (at, frame) in [([80.0, 70.0], 0), ([300.0, 111.0], 4), ([430.0, 330.0], 7)] {
+        let [x, y] = read.displacement_a(frame, at);
+        let local = shift(at, frame).map(|s| -1.5 * s);
+        let want = [motion.global_a[frame][0] + local[0], motion.global_a[frame][1] + local[1]];
+        assert!((x - want[0]).abs() < 1e-4 && (y - want[1]).abs() < 1e-4, "{x} {y} {want:?}");
+    }
+    let text = std::fs::read_to_string(&path).unwrap();
+    for (cut, told) in [
+        (text.replace("data_global_shift", "data_other"), "block data_global_shift is missing"),
+        (text.replace("_rlnMicrographOriginalPixelSize", "_rlnOther"), "rlnMicrographOriginalPixelSize"),
+        (
+            text.lines().rev().skip(3).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n"),
+            "coefficients",
+        ),
+    ] {
+        std::fs::write(&path, cut).unwrap();
+        let error = read_motion(&path).unwrap_err().to_string();
+        assert!(error.contains(told) && error.contains("m.star"), "{error}");
+    }
 }
 
 #[test]
