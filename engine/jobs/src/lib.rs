@@ -35,6 +35,7 @@ pub mod page;
 pub mod pick_blobs;
 pub mod pick_templates;
 pub mod reconstruct;
+pub mod refine_ctf;
 pub mod refine_heterogeneous;
 pub mod refine_homogeneous;
 pub mod refinement;
@@ -76,6 +77,7 @@ pub static CATALOG: &[&dyn JobType] = &[
     &ab_initio::JOB,
     &refine_homogeneous::JOB,
     &refine_heterogeneous::JOB,
+    &refine_ctf::JOB,
     &reconstruct::JOB,
     &make_mask::JOB,
     &sharpen::JOB,

@@ -44,6 +44,7 @@ mod pick_templates;
 mod picking;
 mod ranks;
 pub mod reconstruct;
+mod refine_ctf;
 mod refine_heterogeneous;
 mod refine_homogeneous;
 mod refinement;
@@ -89,6 +90,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &ab_initio::AbInitio,
     &refine_homogeneous::RefineHomogeneous,
     &refine_heterogeneous::RefineHeterogeneous,
+    &refine_ctf::RefineCtf,
     &reconstruct::Reconstruct,
     &make_mask::MakeMask,
     &sharpen::Sharpen,

@@ -22,6 +22,8 @@ pub enum Purpose {
     Particle,
     /// White noise of a particle image.
     Noise,
+    /// Error of a particle image's defocus.
+    DefocusError,
 }
 
 /// The stream of a purpose, an item and a part of it.

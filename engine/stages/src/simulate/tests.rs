@@ -234,6 +234,7 @@ fn particles_lie_dark_where_the_truth_says() {
         voltage: Kilovolt(300.0),
         cs: Millimetre(2.7),
         amplitude_contrast: 0.1,
+        even: Default::default(),
     };
     let setup = Setup {
         potential: &potential,
