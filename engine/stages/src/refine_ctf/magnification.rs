@@ -5,6 +5,7 @@ use super::compare::Compared;
 use super::lattice::Lattice;
 use super::phases::whole;
 use nalgebra::{Matrix3, Vector3};
+use num_complex::Complex32;
 
 /// Normal equations of the three elements xx, xy and yy, as whole numbers (see [`super::phases`]): six of the matrix, three
 /// of the right side. Unit of length is the largest radius.
@@ -20,20 +21,26 @@ impl Terms {
         let mut sums = [0.0f64; 9];
         let points = lattice.points.iter().zip(&compared.gradient).zip(&compared.both).zip(&compared.turn);
         for (((point, [gx, gy]), [seen, value]), turn) in points {
+            // only what turns the phase of a coefficient counts: amplitudes differ for other reasons, too
+            let size = value.norm();
+            if size <= 0.0 {
+                continue;
+            }
+            let across = |other: &Complex32| (value.re * other.im - value.im * other.re) / size;
+            let (gx, gy) = (turn.im * across(gx), turn.im * across(gy));
             // displacements count in Fourier pixels, q in parts of the largest radius
             let [x, y] = point.q;
-            let c = turn.im;
-            let columns = [*gx * (c * x), (*gx * y + *gy * x) * c, *gy * (c * y)];
-            let rest = *seen - *value * c;
+            let columns = [gx * x, gx * y + gy * x, gy * y];
+            let rest = across(seen);
             let mut at = 0;
             for i in 0..3 {
                 for j in i..3 {
-                    sums[at] += f64::from(columns[i].re * columns[j].re + columns[i].im * columns[j].im);
+                    sums[at] += f64::from(columns[i] * columns[j]);
                     at += 1;
                 }
             }
             for column in columns {
-                sums[at] += f64::from(column.re * rest.re + column.im * rest.im);
+                sums[at] += f64::from(column * rest);
                 at += 1;
             }
         }
