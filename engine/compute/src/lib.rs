@@ -1,6 +1,7 @@
 //! Numerics: every operation family stands three times under one name: its contract in [`ops`], its CPU twin in
 //! [`cpu`], its seeded cases with an f64 oracle in [`parity`]. This crate never opens a file.
 
+pub mod aberrations;
 pub mod comm;
 pub mod cpu;
 pub mod device;

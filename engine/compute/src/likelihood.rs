@@ -12,6 +12,7 @@
 //! complex noise coefficient (each of its parts has half of it), in the squared units of the unnormalised transform.
 
 use crate::fourier::HalfImage;
+use vitreous_model::aberrations::EvenPhase;
 use vitreous_model::ctf::CtfParams;
 
 /// An image and what is known of how it was made, apart from its pose.
@@ -80,7 +81,8 @@ pub fn spectrum_at(shells: &[f64], r: f64) -> f64 {
 /// use vitreous_compute::likelihood::LatticeCtf;
 /// use vitreous_model::{ctf::CtfParams, units::*};
 /// let ctf = CtfParams { defocus_u_a: 21000.0, defocus_v_a: 18000.0, astigmatism_angle: Degrees(35.0),
-///     phase_shift: Degrees(0.0), voltage: Kilovolt(300.0), cs: Millimetre(2.7), amplitude_contrast: 0.1 };
+///     phase_shift: Degrees(0.0), voltage: Kilovolt(300.0), cs: Millimetre(2.7), amplitude_contrast: 0.1,
+///     even: Default::default() };
 /// // 0.1 1/Å along 125° in a box of 100 pixels of 2 Å is q = 20 (cos 125°, sin 125°)
 /// let (s, c) = f64::to_radians(125.0).sin_cos();
 /// let value = LatticeCtf::new(Some(&ctf), 100, 2.0).value(20.0 * c, 20.0 * s);
@@ -94,20 +96,32 @@ pub struct LatticeCtf {
     quartic: f64,
     /// Turns.
     constant: f64,
+    /// Turns per Fourier pixel⁴: coefficients of r² (x² - y²), r² · 2xy and the real and imaginary parts of (x + iy)⁴.
+    tetragonal: [f64; 4],
+    /// Whether one of them is not 0.
+    is_tetragonal: bool,
 }
 
 impl LatticeCtf {
     /// The function of `ctf` for a box of `box_px` pixels of `pixel_size_a` Å; without parameters it is 1 everywhere.
     pub fn new(ctf: Option<&CtfParams>, box_px: usize, pixel_size_a: f64) -> Self {
         use std::f64::consts::TAU;
-        let Some(ctf) = ctf else { return Self { quadratic: [0.0; 3], quartic: 0.0, constant: 0.25 } };
+        let Some(ctf) = ctf else {
+            return Self {
+                quadratic: [0.0; 3],
+                quartic: 0.0,
+                constant: 0.25,
+                tetragonal: [0.0; 4],
+                is_tetragonal: false,
+            };
+        };
         let lambda = ctf.voltage.wavelength_a();
         let per_px2 = (box_px as f64 * pixel_size_a).powi(-2);
         let mean = 0.5 * (ctf.defocus_u_a + ctf.defocus_v_a);
         let half_difference = 0.5 * (ctf.defocus_u_a - ctf.defocus_v_a);
         let (s, c) = (2.0 * ctf.astigmatism_angle.radians()).sin_cos();
         let turns = 0.5 * lambda * per_px2;
-        Self {
+        let plain = Self {
             quadratic: [
                 turns * (mean + half_difference * c),
                 turns * 2.0 * half_difference * s,
@@ -115,17 +129,52 @@ impl LatticeCtf {
             ],
             quartic: -0.25 * ctf.cs.0 * 1e7 * lambda.powi(3) * per_px2 * per_px2,
             constant: (ctf.phase_shift.radians() + ctf.amplitude_contrast.clamp(-1.0, 1.0).asin()) / TAU,
+            tetragonal: [0.0; 4],
+            is_tetragonal: false,
+        };
+        if ctf.even.is_none() { plain } else { plain.without(&ctf.even, per_px2) }
+    }
+
+    /// The function whose phase is less by an even one; `per_px2` is the square of a Fourier pixel in 1/Å².
+    fn without(self, even: &EvenPhase, per_px2: f64) -> Self {
+        // the polynomials of `vitreous_model::aberrations::even_zernike`, by powers
+        let [z0, z1, z2, z3, z4, z5, z6, z7, z8] = even.zernike.map(|c| c / std::f64::consts::TAU);
+        let (round, along) = (2.0 * z2 - 6.0 * z6, z3 - 3.0 * z7);
+        let [xx, xy, yy] = self.quadratic;
+        let per_px4 = per_px2 * per_px2;
+        let tetragonal = [4.0 * z7, 4.0 * z5, z8, z4].map(|c| -c * per_px4);
+        Self {
+            quadratic: [
+                xx - (round + along) * per_px2,
+                xy - 2.0 * (z1 - 3.0 * z5) * per_px2,
+                yy - (round - along) * per_px2,
+            ],
+            quartic: self.quartic - 6.0 * z6 * per_px4,
+            constant: self.constant - (z0 - z2 + z6),
+            tetragonal,
+            is_tetragonal: tetragonal.iter().any(|&c| c != 0.0),
         }
+    }
+
+    /// The argument of the sine at `(qx, qy)` Fourier pixels, in turns.
+    #[inline(always)]
+    pub fn turns(&self, qx: f64, qy: f64) -> f64 {
+        let [xx, xy, yy] = self.quadratic;
+        let radius2 = qx * qx + qy * qy;
+        let turns =
+            xx * qx * qx + xy * qx * qy + yy * qy * qy + self.quartic * radius2 * radius2 + self.constant;
+        if !self.is_tetragonal {
+            return turns;
+        }
+        let (re2, im2) = (qx * qx - qy * qy, 2.0 * qx * qy);
+        let [a, b, c, d] = self.tetragonal;
+        turns + radius2 * (a * re2 + b * im2) + c * (re2 * re2 - im2 * im2) + d * 2.0 * re2 * im2
     }
 
     /// The value at `(qx, qy)` Fourier pixels, to 2e-6.
     #[inline(always)]
     pub fn value(&self, qx: f64, qy: f64) -> f32 {
-        let [xx, xy, yy] = self.quadratic;
-        let radius2 = qx * qx + qy * qy;
-        let turns =
-            xx * qx * qx + xy * qx * qy + yy * qy * qy + self.quartic * radius2 * radius2 + self.constant;
-        sin_of_turns(turns)
+        sin_of_turns(self.turns(qx, qy))
     }
 }
 
@@ -154,6 +203,29 @@ mod tests {
             let x = f64::from(i) * 0.0137;
             let error = f64::from(sin_of_turns(x)) - (std::f64::consts::TAU * x).sin();
             assert!(error.abs() < 1e-6, "{x}: {error}");
+        }
+    }
+
+    #[test]
+    fn even_aberrations_on_the_lattice_are_those_of_the_formula() {
+        use vitreous_model::units::{Degrees, Kilovolt, Millimetre};
+        let zernike = [0.1, -3.0, 2.0, 5.0, 60.0, -40.0, 30.0, 25.0, -80.0];
+        let ctf = CtfParams {
+            defocus_u_a: 9000.0,
+            defocus_v_a: 8500.0,
+            astigmatism_angle: Degrees(20.0),
+            phase_shift: Degrees(0.0),
+            voltage: Kilovolt(300.0),
+            cs: Millimetre(2.7),
+            amplitude_contrast: 0.1,
+            even: EvenPhase { zernike },
+        };
+        let (n, pixel_a) = (64, 1.3);
+        let lattice = LatticeCtf::new(Some(&ctf), n, pixel_a);
+        for (qx, qy) in [(3.0f64, -7.0f64), (20.0, 11.0), (0.0, 30.0), (31.0, -5.0)] {
+            let u = qx.hypot(qy) / (n as f64 * pixel_a);
+            let expected = ctf.value(u, qy.atan2(qx));
+            assert!((f64::from(lattice.value(qx, qy)) - expected).abs() < 5e-6, "{qx} {qy}");
         }
     }
 

@@ -116,6 +116,7 @@ mod tests {
             voltage: Kilovolt(300.0),
             cs: Millimetre(2.7),
             amplitude_contrast: 0.1,
+            even: Default::default(),
         };
         let spectrum: Vec<f64> = (0..9).map(|s| 2.0 + s as f64).collect();
         let posed = PosedImage {

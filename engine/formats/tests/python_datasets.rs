@@ -42,6 +42,7 @@ fn particles() -> ParticleSet {
         cs: Millimetre(2.7),
         amplitude_contrast: 0.1,
         movie_pixel_size_a: 1.5,
+        aberrations: Default::default(),
     };
     let particle = |id: u64| Particle {
         optics_group: 2,

@@ -47,6 +47,7 @@ fn particles() -> ParticleSet {
         cs: Millimetre(2.7),
         amplitude_contrast: 0.1,
         movie_pixel_size_a: 0.75,
+        aberrations: Default::default(),
     };
     let particle = |id: u64| Particle {
         pick: Some(Pick { exposure: "m1".into(), x_px: 10.5, y_px: 20.0, score: 1.5 }),
@@ -58,6 +59,7 @@ fn particles() -> ParticleSet {
             voltage: Kilovolt(300.0),
             cs: Millimetre(2.7),
             amplitude_contrast: 0.1,
+            even: Default::default(),
         }),
         pose: Some(Pose {
             rotation: Rotation::from_euler_zyz_deg(10.0 * id as f64, 60.0, 5.0),

@@ -39,6 +39,7 @@ pub mod pick_blobs;
 pub mod pick_templates;
 pub mod polish;
 pub mod reconstruct;
+pub mod refine_ctf;
 pub mod refine_heterogeneous;
 pub mod refine_homogeneous;
 pub mod refine_local;
@@ -87,6 +88,7 @@ pub static CATALOG: &[&dyn JobType] = &[
     &refine_nonuniform::JOB,
     &refine_local::JOB,
     &refine_heterogeneous::JOB,
+    &refine_ctf::JOB,
     &reconstruct::JOB,
     &polish::JOB,
     &make_mask::JOB,

@@ -94,6 +94,26 @@ parameters! {
         pub fine_motion: f64 = 0.0, unit "Å";
         /// Largest displacement of a particle image from its box centre, along x and y.
         pub shift: f64 = 5.0, unit "Å";
+        /// Particle images: standard deviation by which the table's defoci miss the true ones.
+        pub defocus_error: f64 = 0.0, unit "Å";
+        /// Particle images: leave the true poses in the table, and split it into halves.
+        pub keep_poses: bool = false;
+        /// Particle images: beam tilt along x.
+        pub beam_tilt_x: f64 = 0.0, unit "mrad";
+        /// Particle images: beam tilt along y.
+        pub beam_tilt_y: f64 = 0.0, unit "mrad";
+        /// Particle images: coefficient of the trefoil x³ - 3xy².
+        pub trefoil_x: f64 = 0.0, unit "rad Å³";
+        /// Particle images: coefficient of the trefoil 3x²y - y³.
+        pub trefoil_y: f64 = 0.0, unit "rad Å³";
+        /// Particle images: coefficient of the tetrafoil x⁴ - 6x²y² + y⁴.
+        pub tetrafoil_x: f64 = 0.0, unit "rad Å⁴";
+        /// Particle images: coefficient of the tetrafoil 4xy(x² - y²).
+        pub tetrafoil_y: f64 = 0.0, unit "rad Å⁴";
+        /// Particle images: by what part frequencies look larger along one direction than across it.
+        pub anisotropy: f64 = 0.0;
+        /// Direction of the anisotropy, from the x axis.
+        pub anisotropy_angle: f64 = 0.0, unit "°";
         /// Structure of the ice: its projected potential from pixel to pixel, relative to the particle's, both as root
         /// mean square. It gives micrographs their Thon rings.
         pub ice: f64 = 0.3;
@@ -133,8 +153,24 @@ impl Validate for Simulate {
             ("gain_spread", self.gain_spread),
             ("min_defocus", self.min_defocus),
             ("moving_angle", self.moving_angle),
+            ("defocus_error", self.defocus_error),
         ] {
             BadParam::unless(value >= 0.0, key, value, "must not be negative")?;
+        }
+        for (key, value, most) in [
+            ("beam_tilt_x", self.beam_tilt_x, 20.0),
+            ("beam_tilt_y", self.beam_tilt_y, 20.0),
+            ("trefoil_x", self.trefoil_x, 1e4),
+            ("trefoil_y", self.trefoil_y, 1e4),
+            ("tetrafoil_x", self.tetrafoil_x, 1e5),
+            ("tetrafoil_y", self.tetrafoil_y, 1e5),
+            ("anisotropy", self.anisotropy, 0.2),
+            ("anisotropy_angle", self.anisotropy_angle, 360.0),
+        ] {
+            let why = format!("must lie between -{most} and {most}");
+            BadParam::unless(value.abs() <= most, key, value, &why)?;
+            let used = value == 0.0 || self.product == Product::Particles;
+            BadParam::unless(used, key, value, "is for particle images; movies have no aberrations")?;
         }
         let range = self.max_defocus >= self.min_defocus;
         BadParam::unless(range, "max_defocus", self.max_defocus, "must not be smaller than min_defocus")?;

@@ -70,12 +70,58 @@
 //! ```
 //! use vitreous_model::{ctf::CtfParams, units::*};
 //! let ctf = |phase| CtfParams { defocus_u_a: 21000.0, defocus_v_a: 18000.0, astigmatism_angle: Degrees(35.0),
-//!     phase_shift: Degrees(phase), voltage: Kilovolt(300.0), cs: Millimetre(2.7), amplitude_contrast: 0.1 };
+//!     phase_shift: Degrees(phase), voltage: Kilovolt(300.0), cs: Millimetre(2.7), amplitude_contrast: 0.1,
+//!     even: Default::default() };
 //! for (u, azimuth, phase, value) in [(0.0, 0.0, 0.0, 0.1), (0.05, 0.0, 0.0, -0.051068), (0.1, 35.0, 0.0, 0.470653),
 //!     (0.1, 125.0, 0.0, -0.978997), (0.2, 80.0, 0.0, -0.645607), (0.1, 0.0, 90.0, 0.992759)] {
 //!     let got = ctf(phase).value(u, f64::to_radians(azimuth));
 //!     assert!((got - value).abs() < 2e-6, "{u} {azimuth}: {got} {value}");
 //! }
+//! ```
+//!
+//! # Aberrations of an optics group
+//! With k = (x, y) in 1/Å the image is `X(k) = c(M k) P(M k) exp(-iφ(M k))`: the odd phase φ is taken away by multiplying
+//! with `exp(+iφ)`. A beam tilt b along x and y has `φ = 2π Cs λ² |k|² (k·b)`.
+//! ```
+//! use vitreous_model::{aberrations::*, units::*};
+//! let tilted = Aberrations { beam_tilt_mrad: [1.0, 0.0], ..Aberrations::default() };
+//! // 0.36° · 10⁷ Cs λ² k³ of RELION: 2.7 mm, 300 kV, 0.25 1/Å
+//! let phase = tilted.odd_phase(0.25, 0.0, 0.0196876, Millimetre(2.7));
+//! assert!((phase.to_degrees() - 0.36 * 2.7e7 * 0.0196876f64.powi(2) * 0.25f64.powi(3)).abs() < 1e-9);
+//! assert_eq!(tilted.odd_phase(-0.25, 0.0, 0.0196876, Millimetre(2.7)), -phase);
+//! ```
+//! Other odd terms are coefficients, in rad, of Zernike polynomials whose radius is |k| in 1/Å, in RELION's order and with
+//! its sign, which is the other: `φ = - Σ odd Z`. Trefoil has the coefficients 2 (sine) and 5 (cosine).
+//! ```
+//! use vitreous_model::{aberrations::*, units::*};
+//! let mut trefoil = Aberrations::default();
+//! trefoil.odd[5] = 40.0;
+//! assert!((trefoil.odd_phase(0.25, 0.0, 0.02, Millimetre(2.7)) + 40.0 * 0.25f64.powi(3)).abs() < 1e-12);
+//! // a turn by 120° leaves it as it is, one by 60° reverses it
+//! let at = |degrees: f64| {
+//!     let (s, c) = degrees.to_radians().sin_cos();
+//!     trefoil.odd_phase(0.25 * c, 0.25 * s, 0.02, Millimetre(2.7))
+//! };
+//! assert!((at(130.0) - at(10.0)).abs() < 1e-12 && (at(70.0) + at(10.0)).abs() < 1e-12);
+//! ```
+//! Even terms beyond defocus, astigmatism and Cs are coefficients likewise, and are taken from the argument of the sine:
+//! `c = sin(… - Σ even Z)`.
+//! ```
+//! use vitreous_model::{aberrations::EvenPhase, ctf::CtfParams, units::*};
+//! let mut ctf = CtfParams { defocus_u_a: 0.0, defocus_v_a: 0.0, astigmatism_angle: Degrees(0.0),
+//!     phase_shift: Degrees(0.0), voltage: Kilovolt(300.0), cs: Millimetre(0.0), amplitude_contrast: 0.0,
+//!     even: EvenPhase::default() };
+//! ctf.even.zernike[8] = -100.0;
+//! // the last polynomial is x⁴ - 6 x² y² + y⁴
+//! assert!((ctf.value(0.25, 0.0) - (100.0 * 0.25f64.powi(4)).sin()).abs() < 1e-12);
+//! ```
+//! The magnification matrix M is RELION's `rlnMagMat`: the image's coefficient at k shows the particle's at M k. The poses
+//! of our tables are those of the image freed of its magnification, `X(M⁻¹ k)`: a shift t of the image as it was taken
+//! is `M⁻ᵀ t` there.
+//! ```
+//! use vitreous_model::aberrations::Aberrations;
+//! let stretched = Aberrations { magnification: [[1.25, 0.0], [0.0, 1.0]], ..Aberrations::default() };
+//! assert_eq!(stretched.shift_without([10.0, 3.0]), [8.0, 3.0]);
 //! ```
 //!
 //! # Dose

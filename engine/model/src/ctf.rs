@@ -1,5 +1,6 @@
 //! The contrast transfer function of one particle or micrograph.
 
+use crate::aberrations::EvenPhase;
 use crate::units::{Degrees, Kilovolt, Millimetre};
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
@@ -21,6 +22,9 @@ pub struct CtfParams {
     pub cs: Millimetre,
     /// Amplitude contrast as a fraction.
     pub amplitude_contrast: f64,
+    /// What its optics group adds: higher even aberrations.
+    #[serde(default, skip_serializing_if = "EvenPhase::is_none")]
+    pub even: EvenPhase,
 }
 
 impl CtfParams {
@@ -34,9 +38,55 @@ impl CtfParams {
         let lambda = self.voltage.wavelength_a();
         let cs_a = self.cs.0 * 1e7;
         let u2 = u * u;
-        PI * lambda * self.defocus_a(azimuth_rad) * u2 - 0.5 * PI * cs_a * lambda.powi(3) * u2 * u2
+        let phase = PI * lambda * self.defocus_a(azimuth_rad) * u2
+            - 0.5 * PI * cs_a * lambda.powi(3) * u2 * u2
             + self.phase_shift.radians()
-            + self.amplitude_contrast.asin()
+            + self.amplitude_contrast.asin();
+        if self.even.is_none() {
+            return phase;
+        }
+        let (sin, cos) = azimuth_rad.sin_cos();
+        phase - self.even.value(u * cos, u * sin)
+    }
+
+    /// The function of k that this one is at `M k`, as far as defocus and astigmatism can say it: what is measured on
+    /// images of the magnification M.
+    ///
+    /// ```
+    /// use vitreous_model::{ctf::CtfParams, units::*};
+    /// let ctf = CtfParams { defocus_u_a: 21000.0, defocus_v_a: 18000.0, astigmatism_angle: Degrees(35.0),
+    ///     phase_shift: Degrees(0.0), voltage: Kilovolt(300.0), cs: Millimetre(0.0), amplitude_contrast: 0.1,
+    ///     even: Default::default() };
+    /// let seen = ctf.seen_through([[1.01, 0.004], [0.002, 0.98]]);
+    /// let (kx, ky) = (0.06f64, -0.09f64);
+    /// let (mx, my) = (1.01 * kx + 0.004 * ky, 0.002 * kx + 0.98 * ky);
+    /// let difference = seen.phase(kx.hypot(ky), ky.atan2(kx)) - ctf.phase(mx.hypot(my), my.atan2(mx));
+    /// assert!(difference.abs() < 1e-9);
+    /// ```
+    pub fn seen_through(&self, [[a, b], [c, d]]: [[f64; 2]; 2]) -> Self {
+        let mean = 0.5 * (self.defocus_u_a + self.defocus_v_a);
+        let half = 0.5 * (self.defocus_u_a - self.defocus_v_a);
+        let (sin, cos) = (2.0 * self.astigmatism_angle.radians()).sin_cos();
+        // defocus times k² is a quadratic form
+        let (xx, xy, yy) = (mean + half * cos, half * sin, mean - half * cos);
+        let new_xx = a * a * xx + 2.0 * a * c * xy + c * c * yy;
+        let new_xy = a * b * xx + (a * d + b * c) * xy + c * d * yy;
+        let new_yy = b * b * xx + 2.0 * b * d * xy + d * d * yy;
+        self.with_defocus(0.5 * (new_xx + new_yy), [0.5 * (new_xx - new_yy), new_xy])
+    }
+
+    /// The same with a mean defocus and an astigmatism `a cos 2α + b sin 2α` in direction α, Å.
+    pub fn with_defocus(&self, mean_a: f64, [a, b]: [f64; 2]) -> Self {
+        let half = a.hypot(b);
+        let angle = if half > 0.0 { Degrees(0.5 * b.atan2(a).to_degrees()) } else { self.astigmatism_angle };
+        Self { defocus_u_a: mean_a + half, defocus_v_a: mean_a - half, astigmatism_angle: angle, ..*self }
+    }
+
+    /// Mean defocus, and astigmatism as in [`CtfParams::with_defocus`], Å.
+    pub fn defocus_terms_a(&self) -> (f64, [f64; 2]) {
+        let half = 0.5 * (self.defocus_u_a - self.defocus_v_a);
+        let (sin, cos) = (2.0 * self.astigmatism_angle.radians()).sin_cos();
+        (0.5 * (self.defocus_u_a + self.defocus_v_a), [half * cos, half * sin])
     }
 
     /// Defocus in Å in the direction `azimuth_rad`.

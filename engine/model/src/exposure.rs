@@ -1,5 +1,6 @@
 //! One exposure on the microscope: its movie, its micrograph and what is known of them.
 
+use crate::aberrations::Aberrations;
 use crate::ctf::{CtfParams, DefocusSurface};
 use crate::units::{Kilovolt, Millimetre};
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,9 @@ pub struct OpticsGroup {
     pub amplitude_contrast: f64,
     /// Pixel size of the movie before any binning, Å.
     pub movie_pixel_size_a: f64,
+    /// Further errors of the lenses.
+    #[serde(default, skip_serializing_if = "Aberrations::is_none")]
+    pub aberrations: Aberrations,
 }
 
 /// Where the frames of a movie are and how they were recorded.

@@ -3,6 +3,7 @@
 //! Nothing here reads a file, starts a process or computes on images: this crate is the vocabulary.
 //! [`conventions`] is the convention document of the project, every sentence of it a doctest.
 
+pub mod aberrations;
 pub mod acquisition;
 pub mod class_average;
 pub mod conventions;

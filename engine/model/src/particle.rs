@@ -137,3 +137,22 @@ pub struct ParticleSet {
     /// The particles.
     pub particles: Vec<Particle>,
 }
+
+impl ParticleSet {
+    /// The optics of a group number.
+    pub fn optics_of(&self, number: u32) -> Option<&OpticsGroup> {
+        self.optics.iter().find(|group| group.number == number)
+    }
+
+    /// Gives the even aberrations of every optics group to the CTFs of its particles. Readers of files do so; whoever
+    /// changes a group's aberrations must.
+    pub fn share_even_aberrations(&mut self) {
+        let Self { optics, particles, .. } = self;
+        for particle in particles {
+            let group = optics.iter().find(|group| group.number == particle.optics_group);
+            if let (Some(ctf), Some(group)) = (&mut particle.ctf, group) {
+                ctf.even = group.aberrations.even;
+            }
+        }
+    }
+}

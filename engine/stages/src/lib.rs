@@ -48,6 +48,7 @@ mod picking;
 mod polish;
 mod ranks;
 pub mod reconstruct;
+mod refine_ctf;
 mod refine_heterogeneous;
 mod refine_homogeneous;
 mod refine_local;
@@ -103,6 +104,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &refine_nonuniform::RefineNonuniform,
     &refine_local::RefineLocal,
     &refine_heterogeneous::RefineHeterogeneous,
+    &refine_ctf::RefineCtf,
     &reconstruct::Reconstruct,
     &polish::Polish,
     &make_mask::MakeMask,

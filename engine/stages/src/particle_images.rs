@@ -2,9 +2,11 @@
 
 use crate::{Ctx, StageError};
 use ndarray::Array2;
+use rayon::prelude::*;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, mpsc};
+use vitreous_compute::aberrations::ImageCorrection;
 use vitreous_formats::{FormatError, FrameSource, open_image};
 use vitreous_model::particle::ParticleSet;
 
@@ -23,6 +25,10 @@ pub struct ParticleImages {
     open: Mutex<HashMap<u32, Arc<dyn FrameSource>>>,
     /// By particle: stack and image in it; `None` for a particle that has no readable image.
     places: Vec<Option<(u32, u32)>>,
+    /// Of the optics groups whose images are to be corrected.
+    corrections: Vec<ImageCorrection>,
+    /// By particle: its place in `corrections`; empty if there is none.
+    correction_of: Vec<Option<u16>>,
 }
 
 /// A particle that cannot be used.
@@ -53,6 +59,8 @@ impl ParticleImages {
             stacks: Vec::new(),
             open: Mutex::default(),
             places: Vec::new(),
+            corrections: Vec::new(),
+            correction_of: Vec::new(),
         };
         let mut unfit = Vec::new();
         let mut known: HashMap<&str, Result<u32, String>> = HashMap::new();
@@ -70,6 +78,33 @@ impl ParticleImages {
             images.places.push(place);
         }
         (images, unfit)
+    }
+
+    /// As [`ParticleImages::open`], and the images come without the odd aberrations and the magnification of their optics
+    /// groups: for whatever compares them with a map or makes one of them. Images that are only copied stay as they are.
+    pub fn open_corrected(ctx: &Ctx<'_>, set: &ParticleSet) -> (Self, Vec<UnfitParticle>) {
+        let (mut images, unfit) = Self::open(ctx, set);
+        let mut known: HashMap<u32, u16> = HashMap::new();
+        for group in &set.optics {
+            let correction = ImageCorrection::new(group, images.box_px, set.pixel_size_a);
+            if let Some(correction) = correction {
+                known.insert(group.number, images.corrections.len() as u16);
+                images.corrections.push(correction);
+            }
+        }
+        if !known.is_empty() {
+            images.correction_of =
+                set.particles.iter().map(|p| known.get(&p.optics_group).copied()).collect();
+        }
+        (images, unfit)
+    }
+
+    /// An image as it was stored, freed of what is to be corrected.
+    fn corrected(&self, index: usize, pixels: Array2<f32>) -> Array2<f32> {
+        match self.correction_of.get(index).copied().flatten() {
+            Some(place) => self.corrections[usize::from(place)].apply(pixels),
+            None => pixels,
+        }
     }
 
     fn open_stack(&mut self, ctx: &Ctx<'_>, path: &str) -> Result<u32, String> {
@@ -149,13 +184,13 @@ impl ParticleImages {
     /// # Errors
     /// Why it cannot be used, in one sentence: it cannot be read, holds what is no number, or is the same everywhere.
     pub fn read_fit(&self, index: usize) -> Result<Array2<f32>, String> {
-        let pixels = self.read(index).map_err(|error| error.to_string())?;
+        let pixels = self.read_stored(index).map_err(|error| error.to_string())?;
         // rounding leaves some power in the transform of a constant, so it is the pixels that tell
         let first = pixels.iter().next();
         if pixels.iter().all(|value| Some(value) == first) {
             return Err("its image is constant".into());
         }
-        Ok(pixels)
+        Ok(self.corrected(index, pixels))
     }
 
     /// The image `[box, box]` of a particle by its place in the set; row 0 first.
@@ -163,6 +198,10 @@ impl ParticleImages {
     /// # Errors
     /// A particle without image ([`ParticleImages::has`]), or a stack that cannot be read any more.
     pub fn read(&self, index: usize) -> Result<Array2<f32>, StageError> {
+        Ok(self.corrected(index, self.read_stored(index)?))
+    }
+
+    fn read_stored(&self, index: usize) -> Result<Array2<f32>, StageError> {
         let Some((stack, image)) = self.places.get(index).copied().flatten() else {
             return Err(StageError::input(format!("particle {index} has no image"), ""));
         };
@@ -176,14 +215,15 @@ impl ParticleImages {
         Ok(pixels)
     }
 
-    /// The images of several particles, in order. They are read by threads of their own, which mostly wait for a disk,
+    /// The images of several particles as they are stored, in order. They are read by threads of their own, which mostly wait for a disk,
     /// and keep none of the pool's from computing.
     ///
     /// # Errors
     /// As [`ParticleImages::read`]: that of the first particle that has one, of those each thread came to.
     fn read_block(&self, indices: &[usize]) -> Result<Vec<Array2<f32>>, StageError> {
         let share = indices.len().div_ceil(READERS).max(1);
-        let read = |some: &[usize]| some.iter().map(|&index| self.read(index)).collect::<Result<Vec<_>, _>>();
+        let read =
+            |some: &[usize]| some.iter().map(|&index| self.read_stored(index)).collect::<Result<Vec<_>, _>>();
         std::thread::scope(|scope| {
             let readers: Vec<_> = indices.chunks(share).map(|some| scope.spawn(move || read(some))).collect();
             let mut images = Vec::with_capacity(indices.len());
@@ -216,10 +256,17 @@ impl ParticleImages {
                     }
                 }
             });
+            let mut asked = blocks.iter();
             let mut next = || {
-                receiver
+                let images = receiver
                     .recv()
-                    .unwrap_or_else(|_| Err(StageError::input("no more images are to be read", "")))
+                    .unwrap_or_else(|_| Err(StageError::input("no more images are to be read", "")))?;
+                let block = asked.next().copied().unwrap_or_default();
+                if self.correction_of.is_empty() {
+                    return Ok(images);
+                }
+                let pairs = block.par_iter().zip(images);
+                Ok(pairs.map(|(&index, pixels)| self.corrected(index, pixels)).collect())
             };
             let result = work(&mut next);
             // the reader may be waiting for somebody to take its block

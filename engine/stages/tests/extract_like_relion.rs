@@ -34,6 +34,7 @@ fn ours(dir: &Path, micrograph: &Path) -> Vec<Vec<f32>> {
         cs: Millimetre(2.7),
         amplitude_contrast: 0.07,
         movie_pixel_size_a: PIXEL_A,
+        aberrations: Default::default(),
     };
     let source = MicrographSource {
         path: micrograph.to_string_lossy().into_owned(),

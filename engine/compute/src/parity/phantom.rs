@@ -137,6 +137,7 @@ impl Truth {
             voltage: Kilovolt(300.0),
             cs: Millimetre(2.7),
             amplitude_contrast: 0.1,
+            even: Default::default(),
         };
         Self {
             rotation: Rotation::new(gauss[0], gauss[1], gauss[2], gauss[3]),

@@ -46,6 +46,7 @@ pub(super) fn read(group: &GroupReader<'_>) -> Result<Vec<Option<CtfParams>>, Ta
             voltage: Kilovolt(voltage[i]),
             cs: Millimetre(cs[i]),
             amplitude_contrast: amplitude[i],
+            even: Default::default(),
         })
     };
     Ok((0..group.rows()).map(row).collect())

@@ -78,12 +78,14 @@ pub fn read(path: &Path) -> Result<ParticleSet, TableError> {
         })
     };
     let particles = parts.enumerate().map(row).collect::<Result<_, _>>()?;
-    Ok(ParticleSet {
+    let mut set = ParticleSet {
         optics: optics::read(&file)?,
         box_px: file.attribute(BOX)?,
         pixel_size_a: file.attribute(PIXEL)?,
         particles,
-    })
+    };
+    set.share_even_aberrations();
+    Ok(set)
 }
 
 fn particle_table(particles: &[Particle]) -> Table {

@@ -20,6 +20,7 @@ fn ctf() -> impl Strategy<Value = CtfParams> {
         voltage: Kilovolt(300.0),
         cs: Millimetre(2.7),
         amplitude_contrast: 0.07,
+        even: Default::default(),
     })
 }
 
@@ -31,6 +32,7 @@ fn optics() -> Vec<OpticsGroup> {
         cs: Millimetre(0.01),
         amplitude_contrast: 0.1,
         movie_pixel_size_a: 0.6575,
+        aberrations: Default::default(),
     };
     vec![group(1), group(2)]
 }
@@ -244,6 +246,42 @@ fn exposures_without_a_path_are_refused() {
     let set = ExposureSet { optics: optics(), exposures: vec![exposure] };
     let error = exposures::write(&dir.path().join("e.h5"), Kind::Micrographs, &set).unwrap_err().to_string();
     assert!(error.contains("`exposures/micrograph_path` row 0") && error.contains("m1"), "{error}");
+}
+
+#[test]
+fn aberrations_are_kept_and_old_tables_have_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plain, aberrant) = (dir.path().join("plain.h5"), dir.path().join("aberrant.h5"));
+    let ctf = CtfParams {
+        defocus_u_a: 9000.0,
+        defocus_v_a: 8000.0,
+        astigmatism_angle: Degrees(10.0),
+        phase_shift: Degrees(0.0),
+        voltage: Kilovolt(300.0),
+        cs: Millimetre(2.7),
+        amplitude_contrast: 0.1,
+        even: Default::default(),
+    };
+    let particle =
+        |id, optics_group| Particle { optics_group, ctf: Some(ctf), ..Particle::of_image(id, "s.mrcs", 0) };
+    let particles = vec![particle(0, 1), particle(1, 2)];
+    let mut set = ParticleSet { optics: optics(), box_px: 8, pixel_size_a: 1.0, particles };
+    particles::write(&plain, &set).unwrap();
+    let columns = TableReader::open(&plain).unwrap().group("optics").unwrap().columns().join(" ");
+    assert!(!columns.contains("zernike") && !columns.contains("magnification"), "{columns}");
+    assert_eq!(particles::read(&plain).unwrap().optics, set.optics);
+    let own = &mut set.optics[1].aberrations;
+    own.beam_tilt_mrad = [0.5, -0.1];
+    own.odd[11] = 3.0;
+    own.even.zernike[4] = -70.0;
+    own.magnification = [[1.01, 0.0], [0.002, 0.995]];
+    set.share_even_aberrations();
+    particles::write(&aberrant, &set).unwrap();
+    let back = particles::read(&aberrant).unwrap();
+    assert_eq!(back.optics, set.optics);
+    // the even ones belong to the CTF of the group's particles
+    assert_eq!(back.particles[0].ctf.unwrap().even.zernike[4], 0.0);
+    assert_eq!(back.particles[1].ctf.unwrap().even.zernike[4], -70.0);
 }
 
 #[test]

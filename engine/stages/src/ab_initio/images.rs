@@ -70,7 +70,7 @@ pub fn read(
     final_resolution_a: f64,
     seed: u64,
 ) -> Result<WorkingImages, StageError> {
-    let (source, mut unfit) = ParticleImages::open(ctx, set);
+    let (source, mut unfit) = ParticleImages::open_corrected(ctx, set);
     let mut order: Vec<usize> = (0..set.particles.len()).filter(|&index| source.has(index)).collect();
     order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
     order.truncate(MOST_PARTICLES);

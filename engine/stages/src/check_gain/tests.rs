@@ -116,6 +116,7 @@ impl Scene {
             cs: Millimetre(2.7),
             amplitude_contrast: 0.1,
             movie_pixel_size_a: 1.0,
+            aberrations: Default::default(),
         };
         let set = ExposureSet { optics: vec![optics], exposures: (0..self.movies).map(exposure).collect() };
         table::exposures::write(&self.dir.path().join("movies.h5"), Kind::Movies, &set).unwrap();

@@ -71,7 +71,7 @@ impl<'a> WorkingImages<'a> {
         rmax: f64,
         max_bad_fraction: f64,
     ) -> Result<Self, StageError> {
-        let (images, mut unfit) = ParticleImages::open(ctx, set);
+        let (images, mut unfit) = ParticleImages::open_corrected(ctx, set);
         let any_ctf = set.particles.iter().any(|particle| particle.ctf.is_some());
         for (index, particle) in set.particles.iter().enumerate() {
             if any_ctf && particle.ctf.is_none() && images.has(index) {

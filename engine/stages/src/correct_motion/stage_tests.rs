@@ -80,6 +80,7 @@ fn optics(voltage: f64) -> OpticsGroup {
         cs: Millimetre(2.7),
         amplitude_contrast: 0.1,
         movie_pixel_size_a: 1.0,
+        aberrations: Default::default(),
     }
 }
 

@@ -28,6 +28,7 @@ fn exposure(i: usize) -> Exposure {
         voltage: Kilovolt(300.0),
         cs: Millimetre(2.7),
         amplitude_contrast: 0.1,
+        even: Default::default(),
     };
     Exposure {
         name: format!("e{i}"),
@@ -54,6 +55,7 @@ fn exposure_set() -> ExposureSet {
         cs: Millimetre(2.7),
         amplitude_contrast: 0.1,
         movie_pixel_size_a: 1.0,
+        aberrations: Default::default(),
     };
     ExposureSet { optics: vec![optics], exposures: (0..N).map(exposure).collect() }
 }

@@ -176,6 +176,7 @@ mod tests {
             voltage: Kilovolt(300.0),
             cs: Millimetre(2.7),
             amplitude_contrast: 0.07,
+            even: Default::default(),
         };
         let (astigmatic, mean) = (ctf(16_000.0, 14_500.0), ctf(15_250.0, 15_250.0));
         for k in [0.03, 0.1, 0.2, 0.3] {

@@ -64,6 +64,7 @@ pub(super) fn ctf_of(optics: &OpticsGroup, defocus_a: f64) -> CtfParams {
         voltage: optics.voltage,
         cs: optics.cs,
         amplitude_contrast: optics.amplitude_contrast,
+        even: Default::default(),
     }
 }
 

@@ -36,6 +36,7 @@ fn optics() -> OpticsGroup {
         cs: Millimetre(2.7),
         amplitude_contrast: 0.07,
         movie_pixel_size_a: 1.0,
+        aberrations: Default::default(),
     }
 }
 
@@ -48,6 +49,7 @@ fn ctf(defocus_u_a: f64, defocus_v_a: f64, angle_deg: f64, phase_deg: f64) -> Ct
         voltage: Kilovolt(300.0),
         cs: Millimetre(2.7),
         amplitude_contrast: 0.07,
+        even: Default::default(),
     }
 }
 

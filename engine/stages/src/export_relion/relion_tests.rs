@@ -53,6 +53,7 @@ fn optics(movie_pixel_size_a: f64) -> OpticsGroup {
         cs: Millimetre(2.7),
         amplitude_contrast: 0.1,
         movie_pixel_size_a,
+        aberrations: Default::default(),
     }
 }
 

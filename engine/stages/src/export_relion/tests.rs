@@ -22,6 +22,7 @@ fn optics() -> Vec<OpticsGroup> {
         cs: Millimetre(2.7),
         amplitude_contrast: 0.1,
         movie_pixel_size_a: 0.75,
+        aberrations: Default::default(),
     }]
 }
 
@@ -34,6 +35,7 @@ fn ctf() -> CtfParams {
         voltage: Kilovolt(300.0),
         cs: Millimetre(2.7),
         amplitude_contrast: 0.1,
+        even: Default::default(),
     }
 }
 

@@ -190,6 +190,7 @@ pub fn optics_group(
         cs: Millimetre(required("cs", cs)?),
         amplitude_contrast: amplitude_contrast.unwrap_or(AMPLITUDE_CONTRAST),
         movie_pixel_size_a,
+        aberrations: Default::default(),
     })
 }
 

@@ -58,6 +58,7 @@ pub(super) fn ctf() -> CtfParams {
         voltage: Kilovolt(300.0),
         cs: Millimetre(2.7),
         amplitude_contrast: 0.1,
+        even: Default::default(),
     }
 }
 
@@ -95,6 +96,7 @@ pub(super) fn project(count: usize) -> tempfile::TempDir {
         cs: Millimetre(2.7),
         amplitude_contrast: 0.1,
         movie_pixel_size_a: PIXEL_A,
+        aberrations: Default::default(),
     };
     let set =
         ExposureSet { optics: vec![optics], exposures: names.iter().map(|name| exposure(name)).collect() };

@@ -60,6 +60,7 @@ fn project_of(exposures: Vec<Exposure>) -> tempfile::TempDir {
         cs: Millimetre(2.7),
         amplitude_contrast: 0.1,
         movie_pixel_size_a: 2.0,
+        aberrations: Default::default(),
     };
     let set = ExposureSet { optics: vec![optics], exposures };
     table::exposures::write(&dir.path().join("given.h5"), Kind::Micrographs, &set).unwrap();

@@ -72,6 +72,7 @@ fn project(dark: f32) -> tempfile::TempDir {
         cs: Millimetre(2.7),
         amplitude_contrast: 0.1,
         movie_pixel_size_a: PIXEL_A,
+        aberrations: Default::default(),
     };
     let set = ExposureSet { optics: vec![optics], exposures: (0..3).map(exposure).collect() };
     table::exposures::write(&dir.path().join("micrographs.h5"), Kind::Micrographs, &set).unwrap();

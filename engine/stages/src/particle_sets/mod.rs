@@ -106,6 +106,7 @@ pub(crate) mod tests {
             cs: Millimetre(2.7),
             amplitude_contrast: 0.1,
             movie_pixel_size_a: 1.0,
+            aberrations: Default::default(),
         }
     }
 

@@ -237,6 +237,7 @@ fn project(dir: &Path) -> Vec<Vec<[f64; 2]>> {
         cs: Millimetre(2.7),
         amplitude_contrast: 0.1,
         movie_pixel_size_a: PIXEL_A,
+        aberrations: Default::default(),
     };
     let set = ExposureSet { optics: vec![optics], exposures };
     table::exposures::write(&dir.join("in.h5"), Kind::Micrographs, &set).unwrap();

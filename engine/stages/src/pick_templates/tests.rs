@@ -166,6 +166,7 @@ fn run_stage(dir: &Path, more: serde_json::Value, with_volume: bool) -> Result<R
         cs: Millimetre(2.7),
         amplitude_contrast: 0.1,
         movie_pixel_size_a: PIXEL_A,
+        aberrations: Default::default(),
     };
     let set = ExposureSet { optics: vec![optics], exposures: vec![exposure] };
     table::exposures::write(&dir.join("in.h5"), Kind::Micrographs, &set).unwrap();

@@ -42,7 +42,7 @@ pub fn run<D: Insert>(ctx: &Ctx<'_>, device: &D) -> Result<Report, StageError> {
     let set = table::particles::read(&ctx.input("particles")?.path)?;
     let n = set.box_px as usize;
     let mask = fsc_mask(ctx, &params, &set)?;
-    let (images, mut unfit) = ParticleImages::open(ctx, &set);
+    let (images, mut unfit) = ParticleImages::open_corrected(ctx, &set);
     unfit.extend(without_pose(&set));
     unfit.sort_by_key(|bad| bad.index);
     unfit.dedup_by_key(|bad| bad.index);

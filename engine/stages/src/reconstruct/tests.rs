@@ -40,6 +40,7 @@ fn ctf(index: usize) -> CtfParams {
         voltage: Kilovolt(300.0),
         cs: Millimetre(2.7),
         amplitude_contrast: 0.1,
+        even: Default::default(),
     }
 }
 

@@ -77,6 +77,7 @@ fn ctf(rng: &mut ChaCha8Rng) -> CtfParams {
         voltage: Kilovolt(300.0),
         cs: Millimetre(2.7),
         amplitude_contrast: 0.1,
+        even: Default::default(),
     }
 }
 
@@ -159,6 +160,7 @@ pub fn project_of_mixture(
         cs: Millimetre(2.7),
         amplitude_contrast: 0.1,
         movie_pixel_size_a: PIXEL_A,
+        aberrations: Default::default(),
     });
     let set =
         ParticleSet { optics: optics.into(), box_px: BOX as u32, pixel_size_a: PIXEL_A, particles: list };

@@ -12,6 +12,8 @@ use ndarray::Array2;
 use rayon::prelude::*;
 use vitreous_formats::table;
 use vitreous_jobs::simulate::Simulate;
+use vitreous_model::aberrations::Aberrations;
+use vitreous_model::half_set::HalfSet;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::params::BadParam;
 use vitreous_model::particle::{Particle, ParticleSet};
@@ -40,6 +42,7 @@ pub(super) fn simulate(
         pixel_a: microscope.pixel_a,
         defocus_a: [params.min_defocus, params.max_defocus, params.max_astigmatism],
         optics: microscope.optics,
+        aberrations: microscope.aberrations,
         shift_a: params.shift,
         moving_rad: params.moving_angle.to_radians(),
         hinge_a,
@@ -85,7 +88,7 @@ pub(super) fn simulate(
         pixel_size_a: microscope.pixel_a,
         particles,
     };
-    let mut outputs = write_tables(ctx, &truth)?;
+    let mut outputs = write_tables(ctx, params, &setup, &truth)?;
     if hinge_a.is_some() {
         let mut of_part = truth.clone();
         of_part.particles.iter_mut().zip(moving).for_each(|(particle, pose)| particle.pose = Some(pose));
@@ -99,12 +102,38 @@ pub(super) fn simulate(
     Ok((report, outputs))
 }
 
-/// The truth, and the same particles as a microscope gives them: without poses.
-fn write_tables(ctx: &Ctx<'_>, truth: &ParticleSet) -> Result<Vec<Output>, StageError> {
+/// The truth, and the same particles as a microscope gives them: without poses, unless they are to be kept, with errors
+/// of the defocus if wanted, and with aberrations that nobody knows of.
+fn write_tables(
+    ctx: &Ctx<'_>,
+    params: &Simulate,
+    setup: &ImageSetup<'_>,
+    truth: &ParticleSet,
+) -> Result<Vec<Output>, StageError> {
     ctx.create_at_path(TRUTH, |path| table::particles::write(path, truth))?;
-    let mut unaligned = truth.clone();
-    unaligned.particles.iter_mut().for_each(|particle| particle.pose = None);
-    ctx.create_at_path(PARTICLES, |path| table::particles::write(path, &unaligned))?;
+    let mut measured = truth.clone();
+    measured.optics.iter_mut().for_each(|group| group.aberrations = Aberrations::default());
+    for (index, particle) in measured.particles.iter_mut().enumerate() {
+        if params.keep_poses {
+            particle.half = Some(HalfSet::BOTH[index % 2]);
+        } else {
+            particle.pose = None;
+        }
+        if let (Some(ctf), true) = (&mut particle.ctf, setup.aberrations.has_magnification()) {
+            // what a fit of the image's spectrum would find
+            *ctf = ctf.seen_through(setup.aberrations.magnification);
+        }
+        if let (Some(pose), true) = (&mut particle.pose, setup.aberrations.has_magnification()) {
+            pose.shift_a = setup.aberrations.shift_with(pose.shift_a);
+        }
+        if let (Some(ctf), true) = (&mut particle.ctf, params.defocus_error > 0.0) {
+            let error_a = setup.defocus_error_a(index as u64, params.defocus_error);
+            ctf.defocus_u_a += error_a;
+            ctf.defocus_v_a += error_a;
+        }
+    }
+    measured.share_even_aberrations();
+    ctx.create_at_path(PARTICLES, |path| table::particles::write(path, &measured))?;
     Ok(vec![table_output(truth, "particles", PARTICLES), table_output(truth, "truth", TRUTH)])
 }
 

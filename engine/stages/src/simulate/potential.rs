@@ -18,6 +18,7 @@ use rayon::prelude::*;
 use std::f64::consts::{PI, TAU};
 use vitreous_compute::fourier::{HalfImage, HalfVolume, next_5_smooth};
 use vitreous_formats::atomic_model::Element;
+use vitreous_model::aberrations::IDENTITY;
 use vitreous_model::conventions::{centre, signed_frequency};
 use vitreous_model::pose::Rotation;
 
@@ -93,17 +94,19 @@ impl<'a> Potential<'a> {
     /// The transform of the projection `P(x, y) = ∫ V(R (x, y, z)) dz` in V·Å, its content moved by `shift_px` pixels
     /// from the centre of the box, phases counted from the centre; `|q| < n/2` along each axis.
     pub fn projection(&self, rotation: Rotation, shift_px: [f64; 2]) -> HalfImage {
-        self.projection_of(&Conformation::default(), rotation, shift_px)
+        self.projection_of(&Conformation::default(), rotation, shift_px, IDENTITY)
     }
 
-    /// The same of a particle that differs from the model.
+    /// The same of a particle that differs from the model, at `M q` instead of q, shift included: as an anisotropic
+    /// magnification shows it.
     pub fn projection_of(
         &self,
         conformation: &Conformation,
         rotation: Rotation,
         shift_px: [f64; 2],
+        matrix: [[f64; 2]; 2],
     ) -> HalfImage {
-        let spread = self.spread(conformation, rotation, shift_px);
+        let spread = self.spread(conformation, rotation, shift_px, matrix);
         let mut out = HalfImage::zeros_box(self.n);
         let scale = VOLT_A2 / (self.pixel_a * self.pixel_a);
         for channel in 0..CHANNELS {
@@ -114,7 +117,7 @@ impl<'a> Potential<'a> {
             for y in 0..self.n {
                 let Some((fine_y, qy)) = self.place(y) else { continue };
                 for x in 0..self.n.div_ceil(2) {
-                    let k2 = self.k2([x as isize, qy, 0]);
+                    let k2 = self.k2_through(matrix, [x as f64, qy as f64]);
                     let weight = scale
                         * self.radial.value(channel, k2)
                         * self.kernel.undo[x]
@@ -163,12 +166,20 @@ impl<'a> Potential<'a> {
         q.iter().map(|q| (*q as f64).powi(2)).sum::<f64>() / (edge * edge)
     }
 
-    /// The atoms seen along a direction, on the fine grid `[grid, grid]`, four weights a point.
+    /// |k|² in 1/Å² of `M q`, q in Fourier pixels.
+    fn k2_through(&self, [[a, b], [c, d]]: [[f64; 2]; 2], [x, y]: [f64; 2]) -> f64 {
+        let edge = self.n as f64 * self.pixel_a;
+        ((a * x + b * y).powi(2) + (c * x + d * y).powi(2)) / (edge * edge)
+    }
+
+    /// The atoms seen along a direction and moved, then brought to `Mᵀ r`, on the fine grid `[grid, grid]`, four weights
+    /// a point.
     fn spread(
         &self,
         conformation: &Conformation,
         rotation: Rotation,
         shift_px: [f64; 2],
+        [[a, b], [c, d]]: [[f64; 2]; 2],
     ) -> Vec<[f32; CHANNELS]> {
         let mut plane = vec![[0.0; CHANNELS]; self.grid * self.grid];
         let m = rotation.matrix();
@@ -182,8 +193,9 @@ impl<'a> Potential<'a> {
         for (p, weights) in of_model.chain(further) {
             // the image frame's x and y of the volume's point p: rows of R⁻¹, columns of R
             let along = |axis: usize| m[0][axis] * p[0] + m[1][axis] * p[1] + m[2][axis] * p[2];
-            let (xs, kx) = self.kernel.at(along(0) * per_a + shift_px[0] * per_px + middle);
-            let (ys, ky) = self.kernel.at(along(1) * per_a + shift_px[1] * per_px + middle);
+            let at = [0, 1].map(|axis: usize| along(axis) * per_a + shift_px[axis] * per_px);
+            let (xs, kx) = self.kernel.at(a * at[0] + c * at[1] + middle);
+            let (ys, ky) = self.kernel.at(b * at[0] + d * at[1] + middle);
             for (y, ky) in ys.into_iter().zip(ky) {
                 let row = &mut plane[y * self.grid..(y + 1) * self.grid];
                 for (x, kx) in xs.into_iter().zip(kx) {

@@ -26,6 +26,8 @@ pub enum Purpose {
     Conformation,
     /// Fine motion of a movie.
     FineMotion,
+    /// Error of a particle image's defocus.
+    DefocusError,
 }
 
 /// The stream of a purpose, an item and a part of it.

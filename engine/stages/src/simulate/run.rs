@@ -7,6 +7,7 @@ use crate::{Ctx, StageError};
 use ndarray::Array3;
 use vitreous_formats::mrc::write_volume;
 use vitreous_jobs::simulate::{Product, Simulate};
+use vitreous_model::aberrations::Aberrations;
 use vitreous_model::ctf::CtfParams;
 use vitreous_model::exposure::OpticsGroup;
 use vitreous_model::outputs::{Kind, Output};
@@ -26,6 +27,8 @@ pub(super) struct Microscope {
     pub truth_pixel_a: f64,
     /// CTF without defocus.
     pub optics: CtfParams,
+    /// Further errors of the lenses, of particle images only.
+    pub aberrations: Aberrations,
 }
 
 impl Microscope {
@@ -36,6 +39,7 @@ impl Microscope {
             })
         };
         let pixel_a = need("pixel_size", params.pixel_size)?;
+        let aberrations = aberrations_of(params);
         Ok(Self {
             pixel_a,
             truth_pixel_a: params.truth_pixel_size.unwrap_or(pixel_a),
@@ -47,7 +51,9 @@ impl Microscope {
                 voltage: Kilovolt(need("voltage", params.voltage)?),
                 cs: Millimetre(need("cs", params.cs)?),
                 amplitude_contrast: need("amplitude_contrast", params.amplitude_contrast)?,
+                even: aberrations.even,
             },
+            aberrations,
         })
     }
 
@@ -60,8 +66,24 @@ impl Microscope {
             cs: self.optics.cs,
             amplitude_contrast: self.optics.amplitude_contrast,
             movie_pixel_size_a: self.pixel_a,
+            aberrations: self.aberrations,
         }
     }
+}
+
+/// The aberrations that were asked for.
+fn aberrations_of(params: &Simulate) -> Aberrations {
+    let mut own = Aberrations::default();
+    own.beam_tilt_mrad = [params.beam_tilt_x, params.beam_tilt_y];
+    (own.odd[5], own.odd[2]) = (params.trefoil_x, params.trefoil_y);
+    (own.even.zernike[8], own.even.zernike[4]) = (params.tetrafoil_x, params.tetrafoil_y);
+    if params.anisotropy != 0.0 {
+        // longer by half of it along one direction, shorter by half across
+        let (sin, cos) = (2.0 * params.anisotropy_angle.to_radians()).sin_cos();
+        let half = 0.5 * params.anisotropy;
+        own.magnification = [[1.0 + half * cos, half * sin], [half * sin, 1.0 - half * cos]];
+    }
+    own
 }
 
 pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {

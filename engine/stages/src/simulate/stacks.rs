@@ -5,7 +5,11 @@ use super::micelle::Micelle;
 use super::potential::{Conformation, Potential};
 use super::random::{Purpose, normal, rotation, stream, uniform};
 use ndarray::Array2;
+use num_complex::Complex32;
 use serde::{Deserialize, Serialize};
+use vitreous_compute::fourier::HalfImage;
+use vitreous_model::aberrations::Aberrations;
+use vitreous_model::conventions::signed_frequency;
 use vitreous_model::ctf::CtfParams;
 use vitreous_model::pose::{Pose, Rotation};
 
@@ -22,6 +26,8 @@ pub struct ImageSetup<'a> {
     pub defocus_a: [f64; 3],
     /// CTF without defocus.
     pub optics: CtfParams,
+    /// Further errors of the lenses.
+    pub aberrations: Aberrations,
     /// Largest displacement along x and y, Å.
     pub shift_a: f64,
     /// Standard deviation of the moving part's turn about each axis, radians.
@@ -82,9 +88,34 @@ impl ImageSetup<'_> {
             |micelle: &Micelle| micelle.carbons(&mut stream(self.seed, Purpose::Conformation, index, 1));
         let carbons_a = self.micelle.map(molecules).unwrap_or_default();
         let conformation = Conformation { turn: truth.turn, carbons_a };
-        let mut half = self.potential.projection_of(&conformation, truth.pose.rotation, shift_px);
-        apply_ctf(&mut half, &truth.ctf, self.pixel_a);
+        let matrix = self.aberrations.magnification;
+        let mut half =
+            self.potential.projection_of(&conformation, truth.pose.rotation, shift_px, matrix);
+        if self.aberrations.is_none() {
+            apply_ctf(&mut half, &truth.ctf, self.pixel_a);
+        } else {
+            self.apply_optics(&mut half, &truth.ctf);
+        }
         half.into_box()
+    }
+
+    /// Multiplies a transform by `c exp(-iφ)` at `M k`.
+    fn apply_optics(&self, half: &mut HalfImage, ctf: &CtfParams) {
+        let (n, edge_a) = (half.ny(), half.ny() as f64 * self.pixel_a);
+        let [[a, b], [c, d]] = self.aberrations.magnification;
+        let (wavelength_a, cs) = (self.optics.voltage.wavelength_a(), self.optics.cs);
+        for ((y, x), value) in half.data_mut().indexed_iter_mut() {
+            let (kx, ky) = (x as f64 / edge_a, signed_frequency(y, n) as f64 / edge_a);
+            let (kx, ky) = (a * kx + b * ky, c * kx + d * ky);
+            let phase = self.aberrations.odd_phase(kx, ky, wavelength_a, cs);
+            let size = ctf.value(kx.hypot(ky), ky.atan2(kx));
+            *value *= Complex32::from_polar(size as f32, -phase as f32);
+        }
+    }
+
+    /// By how much the defocus of image `index` is taken wrongly, for a standard deviation of `sd_a` Å.
+    pub fn defocus_error_a(&self, index: u64, sd_a: f64) -> f64 {
+        sd_a * normal(&mut stream(self.seed, Purpose::DefocusError, index, 0))
     }
 
     /// Mean variance of the signal over a box, of the first images, (V·Å)².

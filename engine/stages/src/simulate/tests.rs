@@ -19,6 +19,7 @@ use vitreous_formats::atomic_model::Element;
 use vitreous_formats::open_image;
 use vitreous_formats::table;
 use vitreous_jobs::simulate::Simulate as Params;
+use vitreous_model::aberrations::IDENTITY;
 use vitreous_model::conventions::signed_frequency;
 use vitreous_model::ctf::CtfParams;
 use vitreous_model::params::Validate;
@@ -54,6 +55,7 @@ fn optics() -> CtfParams {
         voltage: Kilovolt(300.0),
         cs: Millimetre(2.7),
         amplitude_contrast: 0.1,
+        even: Default::default(),
     }
 }
 
@@ -504,7 +506,7 @@ fn a_moving_part_has_the_pose_that_is_said() {
     let image = |specimen: &Specimen, turn: Rotation, pose: Pose| {
         let conformation = Conformation { turn, ..Conformation::default() };
         let shift_px = pose.shift_a.map(|a| a / 1.5);
-        Potential::new(specimen, 48, 1.5).projection_of(&conformation, pose.rotation, shift_px).into_box()
+        Potential::new(specimen, 48, 1.5).projection_of(&conformation, pose.rotation, shift_px, IDENTITY).into_box()
     };
     let together = image(&moving, truth.turn, truth.pose);
     let sum = image(&fixed, Rotation::IDENTITY, truth.pose) + image(&part, Rotation::IDENTITY, of_part);

@@ -80,6 +80,7 @@ pub fn write_table(dir: &Path, exposures: Vec<Exposure>) {
         cs: Millimetre(2.7),
         amplitude_contrast: 0.1,
         movie_pixel_size_a: 1.0,
+        aberrations: Default::default(),
     };
     let set = ExposureSet { optics: vec![optics], exposures };
     table::exposures::write(&dir.join("movies.h5"), Kind::Movies, &set).unwrap();

@@ -193,6 +193,7 @@ fn optics(
             cs: Millimetre(short(cs[row])),
             amplitude_contrast: short(contrast[row]),
             movie_pixel_size_a: if pixel[row] > 0.0 { short(pixel[row]) } else { pixel_size_a },
+            aberrations: Default::default(),
         });
         let found = [voltage[row], cs[row], contrast[row]].map(short);
         let expected = [group.voltage.0, group.cs.0, group.amplitude_contrast];
@@ -241,6 +242,7 @@ fn ctfs(
             voltage: group.voltage,
             cs: group.cs,
             amplitude_contrast: group.amplitude_contrast,
+            even: Default::default(),
         }
     };
     Ok(Some((0..dataset.len()).map(ctf).collect()))

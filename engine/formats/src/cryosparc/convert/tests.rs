@@ -178,6 +178,7 @@ fn random_set(rng: &mut ChaCha8Rng, count: usize) -> ParticleSet {
             cs: Millimetre(cs),
             amplitude_contrast: contrast,
             movie_pixel_size_a: 1.06,
+            aberrations: Default::default(),
         });
     let mut particle = |id: u64| {
         let group = &optics[usize::from(rng.random_bool(0.5))];
@@ -193,6 +194,7 @@ fn random_set(rng: &mut ChaCha8Rng, count: usize) -> ParticleSet {
             voltage: group.voltage,
             cs: group.cs,
             amplitude_contrast: group.amplitude_contrast,
+            even: Default::default(),
         };
         let pick = Pick {
             exposure: "m1".into(),

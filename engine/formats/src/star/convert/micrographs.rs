@@ -98,6 +98,7 @@ impl MicrographColumns {
                     voltage: group.group.voltage,
                     cs: group.group.cs,
                     amplitude_contrast: group.group.amplitude_contrast,
+                    even: Default::default(),
                 };
                 Some(CtfFit::new(ctf, or_nan(self.resolution)?, or_nan(self.score)?))
             }

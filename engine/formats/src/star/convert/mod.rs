@@ -6,6 +6,7 @@
 //!
 //! Columns without a rule are not dropped silently: each import lists them in [`Imported::ignored`].
 
+mod aberrations;
 mod coordinates;
 mod micrographs;
 mod motion;
@@ -66,6 +67,8 @@ macro_rules! rules {
 
 const LABELS: &str = "RELION 5.0.1 src/metadata_label.h";
 const MOTIONCORR: &str = "relion_run_motioncorr 3.1.3 on a movie whose content moves by +1 px a frame";
+const OBS_MODEL: &str =
+    "RELION src/jaz/single_particle/obs_model.cpp: P(M k) exp(i Σ odd Z), less the tilt's phase";
 
 rules! {
     OPTICS_NAME = "rlnOpticsGroupName", "OpticsGroup.name", 1.0, LABELS;
@@ -105,6 +108,14 @@ rules! {
     SUBSET = "rlnRandomSubset", "Particle.half", 1.0, "RELION: 1, 2, 0 for none";
     CLASS = "rlnClassNumber", "Particle.class.number", 1.0, "RELION: from 1, 0 for none";
     LIKELIHOOD = "rlnLogLikeliContribution", "Particle.log_likelihood (nat)", 1.0, LABELS;
+    TILT_X = "rlnBeamTiltX", "Aberrations.beam_tilt_mrad[0]", 1.0, OBS_MODEL;
+    TILT_Y = "rlnBeamTiltY", "Aberrations.beam_tilt_mrad[1]", 1.0, OBS_MODEL;
+    ODD = "rlnOddZernike", "Aberrations.odd (rad)", 1.0, OBS_MODEL;
+    EVEN = "rlnEvenZernike", "Aberrations.even (rad)", 1.0, OBS_MODEL;
+    MAG_00 = "rlnMagMat00", "Aberrations.magnification[0][0]", 1.0, OBS_MODEL;
+    MAG_01 = "rlnMagMat01", "Aberrations.magnification[0][1]", 1.0, OBS_MODEL;
+    MAG_10 = "rlnMagMat10", "Aberrations.magnification[1][0]", 1.0, OBS_MODEL;
+    MAG_11 = "rlnMagMat11", "Aberrations.magnification[1][1]", 1.0, OBS_MODEL;
     METADATA = "rlnMicrographMetadata", "MicrographSource.motion_star_path", 1.0, MOTIONCORR;
     MOTION_TOTAL = "rlnAccumMotionTotal", "MotionSummary.total_a", 1.0, "RELION: Å";
     MOTION_EARLY = "rlnAccumMotionEarly", "MotionSummary.early_a", 1.0, "RELION: Å, first 4 e/Å²";
@@ -138,7 +149,11 @@ const REDUNDANT: &[&str] = &["rlnImageDimensionality", "rlnGroupNumber", "rlnGro
 
 /// The columns of a table that no rule names.
 fn ignored_columns(table: &TableView<'_>) -> Vec<String> {
-    let known = |label: &str| REDUNDANT.contains(&label) || RULES.iter().any(|rule| rule.label == label);
+    // aberrations are read from optics groups only
+    let is_lost = |label: &str| table.block() != "optics" && aberrations::is_label(label);
+    let known = |label: &str| {
+        REDUNDANT.contains(&label) || RULES.iter().any(|rule| rule.label == label) && !is_lost(label)
+    };
     let unknown = table.columns().iter().filter(|label| !known(label));
     unknown.map(|label| format!("data_{}/_{label}", table.block())).collect()
 }

@@ -1,5 +1,6 @@
 //! Optics groups: RELION's `data_optics` block, in and out.
 
+use super::aberrations;
 use super::{AMPLITUDE, CS, Cell, IMAGE_PIXEL, IMAGE_SIZE, MICROGRAPH_PIXEL, MOVIE_PIXEL, OPTICS_NAME};
 use super::{OPTICS_NUMBER, Rule, StarError, VOLTAGE};
 use crate::star::reader::{Row, StarFile, TableView};
@@ -84,6 +85,7 @@ pub(super) fn read(file: &StarFile, fallback: &Fallback) -> Result<Vec<GroupIn>,
     let lens = Lens::new(&table, fallback)?;
     let index = Cell::need(&table, OPTICS_NUMBER, "the link from rows to optics groups")?;
     let name = Cell::find(&table, OPTICS_NAME);
+    let aberrations = aberrations::Columns::of(&table);
     let [movie, micrograph, image, size] =
         [MOVIE_PIXEL, MICROGRAPH_PIXEL, IMAGE_PIXEL, IMAGE_SIZE].map(|rule| Cell::find(&table, rule));
     let mut groups: Vec<GroupIn> = Vec::new();
@@ -106,6 +108,7 @@ pub(super) fn read(file: &StarFile, fallback: &Fallback) -> Result<Vec<GroupIn>,
                 cs,
                 amplitude_contrast,
                 movie_pixel_size_a: pixel,
+                aberrations: aberrations.read(&row)?,
             },
             image_pixel_a: image,
             micrograph_pixel_a: micrograph,
@@ -145,13 +148,15 @@ pub(super) fn columns() -> Vec<&'static str> {
     [OPTICS_NAME, OPTICS_NUMBER, MOVIE_PIXEL, VOLTAGE, CS, AMPLITUDE].map(|rule| rule.label).to_vec()
 }
 
-/// A `data_optics` block with the columns of [`columns`] and those of `more`, whose cells `extra` gives per group.
+/// A `data_optics` block with the columns of [`columns`], those of `more`, whose cells `extra` gives per group, and those
+/// of aberrations, if there are any.
 pub(super) fn block(
     optics: &[OpticsGroup],
     more: &[&str],
     extra: impl Fn(&OpticsGroup) -> Vec<String>,
 ) -> TableOut {
-    let mut table = TableOut::new("optics", &[columns().as_slice(), more].concat());
+    let aberrations = aberrations::columns(optics);
+    let mut table = TableOut::new("optics", &[columns().as_slice(), more, &aberrations].concat());
     for group in optics {
         table.cells.extend([
             group.name.clone(),
@@ -162,6 +167,7 @@ pub(super) fn block(
             number(AMPLITUDE.theirs(group.amplitude_contrast)),
         ]);
         table.cells.extend(extra(group));
+        table.cells.extend(aberrations::cells(group, &aberrations));
     }
     table
 }

@@ -6,6 +6,7 @@ use crate::star::reader::StarFile;
 use crate::star::writer::{BlockOut, TableOut, number};
 use std::collections::HashMap;
 use std::path::Path;
+use vitreous_model::aberrations::Aberrations;
 use vitreous_model::ctf::CtfParams;
 use vitreous_model::exposure::{ExposureSet, OpticsGroup};
 use vitreous_model::half_set::HalfSet;
@@ -54,7 +55,8 @@ pub fn read_particles(
     let (pixel_size_a, box_px) = reader.common_geometry(path)?;
     let micrographs = reader.exposures.into_iter().map(|(path, name)| (name, path)).collect();
     let optics = reader.groups.into_iter().map(|g| g.group).collect();
-    let value = ParticleSet { optics, box_px, pixel_size_a, particles };
+    let mut value = ParticleSet { optics, box_px, pixel_size_a, particles };
+    value.share_even_aberrations();
     Ok(Imported { notes, micrographs, ..Imported::new(value, ignored) })
 }
 
@@ -209,6 +211,7 @@ impl<'f> ParticleReader<'f> {
             cs,
             amplitude_contrast,
             movie_pixel_size_a: pixel,
+            aberrations: Default::default(),
         };
         let same = |g: &GroupIn| {
             let g = &g.group;
@@ -251,6 +254,7 @@ impl<'f> ParticleReader<'f> {
             voltage: group.voltage,
             cs: group.cs,
             amplitude_contrast: group.amplitude_contrast,
+            even: Default::default(),
         }))
     }
 
@@ -266,7 +270,7 @@ impl<'f> ParticleReader<'f> {
             }
             (None, None) => [0.0; 2],
         };
-        Ok(Some(Pose { rotation, shift_a }))
+        Ok(Some(Pose { rotation, shift_a: group.group.aberrations.shift_without(shift_a) }))
     }
 
     /// Pixel size and box of the images, which must be those of all optics groups.
@@ -352,7 +356,8 @@ pub fn particle_blocks(
         let stack = stacks.entry(&particle.stack_path).or_insert_with(|| paths(&particle.stack_path));
         table.cells.push(format!("{:06}@{stack}", particle.stack_index + 1));
         table.cells.push(particle.optics_group.to_string());
-        has.push_cells(particle, &micrographs, &mut table.cells);
+        let aberrations = set.optics_of(particle.optics_group).map(|g| g.aberrations).unwrap_or_default();
+        has.push_cells(particle, &aberrations, &micrographs, &mut table.cells);
     }
     Ok(vec![BlockOut::Table(optics), BlockOut::Table(table)])
 }
@@ -411,7 +416,13 @@ impl Present {
     }
 
     /// The cells of the columns after image name and optics group, in the order of [`Present::columns`].
-    fn push_cells(&self, particle: &Particle, micrographs: &HashMap<&str, String>, cells: &mut Vec<String>) {
+    fn push_cells(
+        &self,
+        particle: &Particle,
+        aberrations: &Aberrations,
+        micrographs: &HashMap<&str, String>,
+        cells: &mut Vec<String>,
+    ) {
         if let Some(pick) = particle.pick.as_ref().filter(|_| self.pick) {
             let micrograph = micrographs.get(pick.exposure.as_str());
             cells.push(micrograph.cloned().unwrap_or_else(|| format!("{}.mrc", pick.exposure)));
@@ -435,8 +446,9 @@ impl Present {
             cells.push(number(ANGLE_ROT.theirs(rot)));
             cells.push(number(ANGLE_TILT.theirs(tilt)));
             cells.push(number(ANGLE_PSI.theirs(psi)));
-            cells.push(number(ORIGIN_X_A.theirs(pose.shift_a[0])));
-            cells.push(number(ORIGIN_Y_A.theirs(pose.shift_a[1])));
+            let [x_a, y_a] = aberrations.shift_with(pose.shift_a);
+            cells.push(number(ORIGIN_X_A.theirs(x_a)));
+            cells.push(number(ORIGIN_Y_A.theirs(y_a)));
         }
         if self.half {
             cells.push(particle.half.map_or(0, HalfSet::number).to_string());

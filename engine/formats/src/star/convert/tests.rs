@@ -70,6 +70,7 @@ fn each_particle_column_lands_in_its_field() {
         voltage: Kilovolt(300.0),
         cs: Millimetre(2.7),
         amplitude_contrast: 0.07,
+        even: Default::default(),
     };
     assert_eq!(one(&ctf).ctf.unwrap(), expected);
     let angles = [("rlnAngleRot", "30"), ("rlnAngleTilt", "50"), ("rlnAnglePsi", "70")];
@@ -196,6 +197,7 @@ fn optics() -> OpticsGroup {
         cs: Millimetre(1.4),
         amplitude_contrast: 0.1,
         movie_pixel_size_a: 0.75,
+        aberrations: Default::default(),
     }
 }
 
@@ -208,6 +210,7 @@ fn ctf(u: f64, v: f64, angle: f64, phase: f64) -> CtfParams {
         voltage: Kilovolt(200.0),
         cs: Millimetre(1.4),
         amplitude_contrast: 0.1,
+        even: Default::default(),
     }
 }
 
@@ -482,4 +485,47 @@ fn movies_keep_all_their_optics_groups() {
     assert!(error.contains("the number of a group in data_optics"), "{error}");
     let error = read(&MOVIES.replace("data_movies", "data_micrographs")).unwrap_err().to_string();
     assert!(error.contains("block data_movies is missing"), "{error}");
+}
+
+#[test]
+fn aberrations_go_out_and_come_back() {
+    let mut group = optics();
+    let own = &mut group.aberrations;
+    own.beam_tilt_mrad = [0.5, -0.25];
+    own.odd[2] = 12.5;
+    own.odd[5] = -3.25;
+    own.even.zernike = [0.0, 1.0, 2.0, 3.0, 40.0, 50.0, 60.0, 70.0, 80.0];
+    own.magnification = [[1.01, 0.002], [0.001, 0.99]];
+    let mut plain = optics();
+    plain.number = 2;
+    let pose = |shift_a| Some(Pose { rotation: Rotation::IDENTITY, shift_a });
+    let particle = |id, optics_group| Particle {
+        optics_group,
+        ctf: Some(ctf(9000.0, 8000.0, 20.0, 0.0)),
+        pose: pose([10.0, -20.0]),
+        ..Particle::of_image(id, "s.mrcs", 0)
+    };
+    let mut set = ParticleSet { optics: vec![group, plain], ..set_of(vec![particle(0, 1), particle(1, 2)]) };
+    set.share_even_aberrations();
+    let text = blocks_as_text(&particle_blocks(Path::new("out.star"), &set, None, &same).unwrap());
+    // the origin is that of the image as it was taken: -Mᵀ t
+    assert!(text.contains(" -10.08") && text.contains(" 19.78"), "{text}");
+    let back = particles(&text).unwrap();
+    assert!(back.ignored.is_empty(), "{:?}", back.ignored);
+    assert_eq!(back.value.optics, set.optics);
+    assert_eq!(back.value.particles[0].ctf, set.particles[0].ctf);
+    assert!(back.value.particles[1].ctf.unwrap().even.is_none());
+    let shift = back.value.particles[0].pose.unwrap().shift_a;
+    assert!((shift[0] - 10.0).abs() < 1e-5 && (shift[1] + 20.0).abs() < 1e-5, "{shift:?}");
+    // a tilt takes the place of third-order coma, as in RELION, and lists may be short
+    let coma = text.replace("[0.000000,0.000000,12.500000,0.000000", "[0.0,0.0,12.5,7.0");
+    assert_ne!(coma, text);
+    assert_eq!(particles(&coma).unwrap().value.optics[0].aberrations.odd[3], 0.0);
+    for (from, to, message) in [
+        ("[0.000000,0.000000,12.5", "[0.000000,none,12.5", "_rlnOddZernike"),
+        ("1.010000", "7.0", "determinant near 1"),
+    ] {
+        let error = particles(&text.replace(from, to)).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
 }
