@@ -24,8 +24,9 @@ pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     let items = rewriting.items(ctx, if params.invert { "inverted" } else { "as they are" });
     let change = |image: Array2<f32>| if params.invert { -image } else { image };
     // how many images may be bad is judged over the whole set
-    let outcomes =
-        for_each_item(ctx, "stacks", &items, 1.0, |index| rewriting.write(ctx, index, &|_, image| change(image)))?;
+    let outcomes = for_each_item(ctx, "stacks", &items, 1.0, |index| {
+        rewriting.write(ctx, index, &|_, image| change(image))
+    })?;
     if !ctx.is_root() {
         return Ok(Report::new(""));
     }

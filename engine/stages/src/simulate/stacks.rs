@@ -89,8 +89,7 @@ impl ImageSetup<'_> {
         let carbons_a = self.micelle.map(molecules).unwrap_or_default();
         let conformation = Conformation { turn: truth.turn, carbons_a };
         let matrix = self.aberrations.magnification;
-        let mut half =
-            self.potential.projection_of(&conformation, truth.pose.rotation, shift_px, matrix);
+        let mut half = self.potential.projection_of(&conformation, truth.pose.rotation, shift_px, matrix);
         if self.aberrations.is_none() {
             apply_ctf(&mut half, &truth.ctf, self.pixel_a);
         } else {

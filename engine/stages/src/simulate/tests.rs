@@ -506,7 +506,9 @@ fn a_moving_part_has_the_pose_that_is_said() {
     let image = |specimen: &Specimen, turn: Rotation, pose: Pose| {
         let conformation = Conformation { turn, ..Conformation::default() };
         let shift_px = pose.shift_a.map(|a| a / 1.5);
-        Potential::new(specimen, 48, 1.5).projection_of(&conformation, pose.rotation, shift_px, IDENTITY).into_box()
+        Potential::new(specimen, 48, 1.5)
+            .projection_of(&conformation, pose.rotation, shift_px, IDENTITY)
+            .into_box()
     };
     let together = image(&moving, truth.turn, truth.pose);
     let sum = image(&fixed, Rotation::IDENTITY, truth.pose) + image(&part, Rotation::IDENTITY, of_part);
