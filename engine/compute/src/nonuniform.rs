@@ -33,6 +33,9 @@ const LEAST_GAIN: f32 = 0.1;
 /// By how much the last centre may miss the radius it stands for, relatively.
 const ROUNDING: f64 = 1e-9;
 
+/// Where the mean gain in the mask is below this, the map ends.
+const NOTHING_LEFT: f64 = 0.01;
+
 /// A band belongs to the resolution reached if gains are at least [`REACHED_GAIN`] in this part of the mask.
 const REACHED_PART: f64 = 0.1;
 /// Half of the amplitude, as FSC 0.5 of the halves.
@@ -88,6 +91,10 @@ pub fn regularised(halves: [ArrayView3<'_, f32>; 2], mask: ArrayView3<'_, f32>, 
             high += usize::from(w >= REACHED_GAIN);
         }
         out.gains.push((radii[which], sum / inside));
+        if sum < NOTHING_LEFT * inside {
+            // what follows is finer still
+            break;
+        }
         goes_on &= high as f64 >= REACHED_PART * inside;
         if goes_on {
             out.reached = radii[which];
