@@ -6,7 +6,7 @@ use vitreous_compute::fourier::{HalfImage, friedel_count, radius_of};
 use vitreous_model::conventions::shell_of;
 
 /// Times that noise and usual scale are found from each other: the signal is a small part of an image's power.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 
 /// Sums of an image X and its model M (the projection of the whole structure times CTF) by shell, from shell 1 on: the mean
 /// of an image says nothing.
@@ -76,7 +76,11 @@ impl Scales {
             };
             (0..shells).map(shell).collect()
         };
-        let mut noise = mean_over(&|sums, shell| sums.power[shell]);
+        // at first no scale is known; a map with more than the images have must not count as sure where they have nothing
+        let total = |of: &dyn Fn(&ImageSums) -> f64| sample.iter().map(of).sum::<f64>();
+        let power = total(&|sums| sums.power.iter().sum());
+        let most = power / total(&|sums| sums.model.iter().sum()).max(f64::MIN_POSITIVE);
+        let mut noise = mean_over(&|sums, shell| sums.power[shell] + most * sums.model[shell]);
         let mut mean = 0.0;
         for _ in 0..ROUNDS {
             let weighed = sample.iter().map(|sums| sums.weighed(&noise));

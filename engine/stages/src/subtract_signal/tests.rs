@@ -69,7 +69,7 @@ fn volume(n: usize, blobs: &Blobs, height: f64) -> Array3<f32> {
 /// Blobs as seen in a pose with a CTF: Gaussians summed in real space, no interpolation.
 fn projection(n: usize, blobs: &Blobs, height: f64, pose: Pose, ctf: Option<&CtfParams>) -> Array2<f32> {
     let middle = (n / 2) as f64;
-    let peak = height * (std::f64::consts::TAU).sqrt() * BLOB_PX;
+    let peak = height * std::f64::consts::TAU.sqrt() * BLOB_PX;
     let mut image = Array2::<f32>::zeros((n, n));
     for blob in blobs {
         let [x0, y0, _] = pose.rotation.inverse().apply(*blob);
@@ -357,7 +357,10 @@ fn without_noise_the_part_is_gone_whichever_part_the_mask_marks() {
 
 #[test]
 fn recentred_images_show_the_moved_map_at_their_new_poses() {
-    let scene = Scene::new(64, 12, f64::INFINITY);
+    let mut scene = Scene::new(64, 12, f64::INFINITY);
+    // a CTF spreads particles round the edges of their box
+    scene.set.particles.iter_mut().for_each(|particle| particle.ctf = None);
+    scene.write();
     let params = json!({"recentre": true, "output_box": 36});
     let (report, new) = scene.run_alone(params).unwrap();
     assert_eq!((new.box_px, new.pixel_size_a), (36, PIXEL_A));
@@ -377,11 +380,9 @@ fn recentred_images_show_the_moved_map_at_their_new_poses() {
         let (pose, before) = (new.pose.unwrap(), old.pose.unwrap());
         assert_eq!(pose.rotation, before.rotation);
         assert!(pose.shift_a.iter().all(|shift| shift.abs() <= 0.5 * PIXEL_A + 1e-9), "{:?}", pose.shift_a);
-        // in a large box, for the CTF spreads the particle
-        let seen = projection(64, &moved, amplitude * scene.height, pose, new.ctf.as_ref());
-        let seen = cut(seen.view(), 36, [0, 0]);
+        let seen = projection(36, &moved, amplitude * scene.height, pose, None);
         let fits = correlation(&scene.image(new), &seen);
-        assert!(fits > 0.97, "particle {}: {fits}", new.id);
+        assert!(fits > 0.98, "particle {}: {fits}", new.id);
         // the kept part lies where it lay on the micrograph
         let [x, y, _] = before.rotation.inverse().apply(centre);
         let old_pick = old.pick.as_ref().unwrap();
@@ -455,7 +456,6 @@ fn a_stopped_job_goes_on_and_three_ranks_write_the_same_bytes() {
     assert_eq!(std::fs::metadata(stack(1)).unwrap().modified().unwrap(), time, "what was done stays");
     let read = || (1..=4).map(|number| std::fs::read(stack(number)).unwrap()).collect::<Vec<_>>();
     let bytes = read();
-    #[expect(clippy::disallowed_methods, reason = "a test clears its folder")]
     std::fs::remove_dir_all(scene.path().join("J9")).unwrap();
     let together =
         Threads::run(3, |comm| scene.run(params.clone(), inputs.clone(), comm, &|| false).unwrap().1);
