@@ -397,7 +397,7 @@ fn relions_polynomial_is_fitted_to_patches() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.star");
     let mut file = std::fs::File::create(&path).unwrap();
-    crate::star::writer::write(&mut file, &path, &motion_blocks(&motion)).unwrap();
+    write(&mut file, &path, &motion_blocks(&motion)).unwrap();
     let read = read_motion(&path).unwrap();
     assert_eq!((read.frame_px, read.pixel_size_a, read.pre_exposure), ([512, 400], 1.5, Some(0.0)));
     for (at, frame) in [([80.0, 70.0], 0), ([300.0, 111.0], 4), ([430.0, 330.0], 7)] {
