@@ -3,12 +3,12 @@
 use super::exposure::{apply_ctf, random_ctf};
 use super::potential::Potential;
 use super::random::{Purpose, normal, rotation, stream, uniform};
-use ndarray::Array2;
+use ndarray::{Array2, s};
 use num_complex::Complex32;
 use serde::{Deserialize, Serialize};
 use vitreous_compute::fourier::HalfImage;
 use vitreous_model::aberrations::Aberrations;
-use vitreous_model::conventions::signed_frequency;
+use vitreous_model::conventions::{centre, signed_frequency};
 use vitreous_model::ctf::CtfParams;
 use vitreous_model::pose::Pose;
 
@@ -17,7 +17,9 @@ const VARIANCE_IMAGES: u64 = 24;
 
 /// What all images have in common.
 pub struct ImageSetup<'a> {
-    /// Makes projections in the images' box.
+    /// Box edge of the images, pixels.
+    pub box_px: usize,
+    /// Makes projections in the images' box, or in a larger one of which images are the middle.
     pub potential: &'a Potential<'a>,
     /// Pixel size, Å.
     pub pixel_a: f64,
@@ -63,7 +65,9 @@ impl ImageSetup<'_> {
         let matrix = self.aberrations.magnification;
         let mut half = self.potential.projection_through(truth.pose.rotation, shift_px, matrix);
         self.apply_optics(&mut half, &truth.ctf);
-        half.into_box()
+        let whole = half.into_box();
+        let first = centre(whole.nrows()) - centre(self.box_px);
+        whole.slice(s![first..first + self.box_px, first..first + self.box_px]).to_owned()
     }
 
     /// Multiplies a transform by `c exp(-iφ)` at `M k`.
