@@ -46,6 +46,9 @@ impl Validate for RefineCtf {
             self.rounds,
             "must lie between 1 and 20",
         )?;
+        let in_turn = !(self.astigmatism && self.fourth_order) || self.rounds > 1;
+        let why = "must be 2 or more where astigmatism and fourth_order take turns";
+        BadParam::unless(in_turn, "rounds", self.rounds, why)?;
         for (key, value) in [
             ("defocus_sd", self.defocus_sd),
             ("astigmatism_sd", self.astigmatism_sd),

@@ -117,7 +117,7 @@
 //! ```
 //! The magnification matrix M is RELION's `rlnMagMat`: the image's coefficient at k shows the particle's at M k. The poses
 //! of our tables are those of the image freed of its magnification, `X(M⁻¹ k)`: a shift t of the image as it was taken
-//! is `M⁻ᵀ t` there.
+//! is `M⁻ᵀ t` there. (`ci/bench aberrations` has RELION find what this formula planted.)
 //! ```
 //! use vitreous_model::aberrations::Aberrations;
 //! let stretched = Aberrations { magnification: [[1.25, 0.0], [0.0, 1.0]], ..Aberrations::default() };

@@ -25,6 +25,7 @@ const SAMPLE: usize = 1024;
 const NUMBERS: usize = 9;
 
 /// What all passes have in common.
+#[derive(Clone, Copy)]
 pub struct Job<'a> {
     /// The job.
     pub ctx: &'a Ctx<'a>,

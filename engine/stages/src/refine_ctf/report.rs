@@ -29,6 +29,11 @@ pub fn report(params: &RefineCtf, reference: &Reference, lattice: &Lattice, foun
         let gain = found.log_likelihood[1] - found.log_likelihood[0];
         let label = "Gain of log-likelihood a particle before the last round";
         report.number("gain_nat", label, gain / found.usable.len() as f64, "nat");
+        if gain < 0.0 {
+            let note = "The particles are less likely after the rounds before the last than they were: what was found does not \
+                        hold. Fit fewer things at once, or check poses and map.";
+            report.notes.push(note.into());
+        }
     }
     if params.defocus {
         add_defocus(&mut report, found);

@@ -68,6 +68,8 @@ pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
             let now = particles(&set, &images, &usable, &offsets_a, &grouping);
             weights = Sample::take(&job, &now).weights().ok_or_else(unlike)?;
         }
+        let params = in_round(&params, round);
+        let job = Job { params: &params, ..job };
         let now = particles(&set, &images, &usable, &offsets_a, &grouping);
         let mut outcome = go_through(&job, &now, &weights, round)?;
         if round == 1 {
@@ -109,6 +111,17 @@ pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     let mut report = report::report(&params, &reference, &lattice, &refined);
     report.skipped = ctx.skipped();
     Ok(report)
+}
+
+/// What is fitted in a round. Astigmatism of micrographs and even aberrations of groups are alike in part: fitted at once,
+/// both would take all of what they share, so that they take turns.
+fn in_round(params: &RefineCtf, round: u32) -> RefineCtf {
+    let mut params = params.clone();
+    if params.astigmatism && params.fourth_order {
+        params.astigmatism = !round.is_multiple_of(2);
+        params.fourth_order = !params.astigmatism;
+    }
+    params
 }
 
 fn particles<'a>(

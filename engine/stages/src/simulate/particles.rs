@@ -24,6 +24,8 @@ const TRUTH: &str = "truth.h5";
 const TRUTH_MOVING: &str = "truth_moving.h5";
 /// Images of a stack.
 const STACK: usize = 1000;
+/// Edge of the box in which images with aberrations are made, in boxes.
+const ROOM: usize = 2;
 /// Images in the report.
 pub(super) const SHOWN: usize = 12;
 
@@ -33,11 +35,15 @@ pub(super) fn simulate(
     microscope: &Microscope,
     specimen: &Specimen,
 ) -> Result<(Report, Vec<Output>), StageError> {
-    let potential = Potential::new(specimen, params.box_size as usize, microscope.pixel_a);
+    let box_px = params.box_size as usize;
+    // with aberrations what the CTF spreads beyond the box is cut off, as by extraction, and does not come back on the other side
+    let room = if microscope.aberrations.is_none() { 1 } else { ROOM };
+    let potential = Potential::new(specimen, room * box_px, microscope.pixel_a);
     let micelle = Micelle::new(specimen, params.detergent);
     check_micelle(params, microscope, micelle.as_ref())?;
     let hinge_a = specimen.moving.map(|part| part.hinge_a);
     let setup = ImageSetup {
+        box_px,
         potential: &potential,
         pixel_a: microscope.pixel_a,
         defocus_a: [params.min_defocus, params.max_defocus, params.max_astigmatism],

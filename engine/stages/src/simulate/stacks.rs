@@ -4,12 +4,12 @@ use super::exposure::{apply_ctf, random_ctf};
 use super::micelle::Micelle;
 use super::potential::{Conformation, Potential};
 use super::random::{Purpose, normal, rotation, stream, uniform};
-use ndarray::Array2;
+use ndarray::{Array2, s};
 use num_complex::Complex32;
 use serde::{Deserialize, Serialize};
 use vitreous_compute::fourier::HalfImage;
 use vitreous_model::aberrations::Aberrations;
-use vitreous_model::conventions::signed_frequency;
+use vitreous_model::conventions::{centre, signed_frequency};
 use vitreous_model::ctf::CtfParams;
 use vitreous_model::pose::{Pose, Rotation};
 
@@ -18,7 +18,9 @@ const VARIANCE_IMAGES: u64 = 24;
 
 /// What all images have in common.
 pub struct ImageSetup<'a> {
-    /// Makes projections in the images' box.
+    /// Box edge of the images, pixels.
+    pub box_px: usize,
+    /// Makes projections in the images' box, or in a larger one of which images are the middle.
     pub potential: &'a Potential<'a>,
     /// Pixel size, Å.
     pub pixel_a: f64,
@@ -92,10 +94,12 @@ impl ImageSetup<'_> {
         let mut half = self.potential.projection_of(&conformation, truth.pose.rotation, shift_px, matrix);
         if self.aberrations.is_none() {
             apply_ctf(&mut half, &truth.ctf, self.pixel_a);
-        } else {
-            self.apply_optics(&mut half, &truth.ctf);
+            return half.into_box();
         }
-        half.into_box()
+        self.apply_optics(&mut half, &truth.ctf);
+        let whole = half.into_box();
+        let first = centre(whole.nrows()) - centre(self.box_px);
+        whole.slice(s![first..first + self.box_px, first..first + self.box_px]).to_owned()
     }
 
     /// Multiplies a transform by `c exp(-iφ)` at `M k`.
