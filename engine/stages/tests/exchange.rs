@@ -127,6 +127,7 @@ fn inputs(folder: &Path) -> Vec<Input> {
         cs: Millimetre(2.7),
         amplitude_contrast: 0.1,
         movie_pixel_size_a: 1.5,
+        aberrations: Default::default(),
     }];
     let micrograph = MicrographSource {
         path: "J2/m1.mrc".into(),

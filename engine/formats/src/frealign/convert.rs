@@ -84,6 +84,7 @@ pub fn particles_of(
                 voltage: group.voltage,
                 cs: group.cs,
                 amplitude_contrast: group.amplitude_contrast,
+                even: Default::default(),
             }),
             pose: Some(Pose { rotation: Rotation::from_euler_zyz_deg(phi, theta, psi), shift_a: row.shift }),
             class: (row.class > 0).then_some(ClassAssignment { number: row.class, probability: f64::NAN }),
@@ -184,6 +185,7 @@ impl<'a> Optics<'a> {
             cs: Millimetre(cs),
             amplitude_contrast: contrast,
             movie_pixel_size_a: pixel,
+            aberrations: Default::default(),
         });
         Ok(number)
     }

@@ -239,7 +239,7 @@ pub fn parameters(bytes: &[u8]) {
 }
 
 /// The targets: names of the folders of the corpus, and what is done with a file of it.
-pub const TARGETS: [(&str, fn(&[u8])); 13] = [
+pub const TARGETS: [(&str, fn(&[u8])); 14] = [
     ("mrc", |bytes| image(bytes, ".mrc")),
     ("tiff", |bytes| image(bytes, ".tif")),
     ("bz2", |bytes| image(bytes, ".mrc.bz2")),

@@ -25,6 +25,7 @@ fn ctf() -> CtfParams {
         voltage: Kilovolt(300.0),
         cs: Millimetre(2.7),
         amplitude_contrast: 0.1,
+        even: Default::default(),
     }
 }
 
@@ -36,6 +37,7 @@ fn optics() -> Vec<OpticsGroup> {
         cs: Millimetre(2.7),
         amplitude_contrast: 0.1,
         movie_pixel_size_a: 0.75,
+        aberrations: Default::default(),
     }]
 }
 

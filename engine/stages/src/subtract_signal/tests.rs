@@ -129,6 +129,7 @@ impl Scene {
                 voltage: Kilovolt(300.0),
                 cs: Millimetre(2.7),
                 amplitude_contrast: 0.1,
+                even: Default::default(),
             };
             let exposure = format!("m{}", index % 3);
             particles.push(Particle {

@@ -135,6 +135,7 @@ fn ours() -> ExposureSet {
         cs: Millimetre(2.7),
         amplitude_contrast: 0.07,
         movie_pixel_size_a: 1.06,
+        aberrations: Default::default(),
     });
     let exposure = |index: usize| {
         let group = &optics[index % 2];
@@ -146,6 +147,7 @@ fn ours() -> ExposureSet {
             voltage: group.voltage,
             cs: group.cs,
             amplitude_contrast: group.amplitude_contrast,
+            even: Default::default(),
         };
         Exposure {
             name: format!("m{index}"),

@@ -176,6 +176,7 @@ fn plain_group(number: u32, [voltage, cs, amplitude_contrast]: [f64; 3]) -> Opti
         cs: Millimetre(cs),
         amplitude_contrast,
         movie_pixel_size_a: f64::NAN,
+        aberrations: Default::default(),
     }
 }
 
@@ -208,6 +209,7 @@ fn fits(
             voltage: group.voltage,
             cs: group.cs,
             amplitude_contrast: group.amplitude_contrast,
+            even: Default::default(),
         };
         // a defocus of 0 along both axes stands for none
         (u[row] != 0.0 || v[row] != 0.0).then(|| CtfFit::new(ctf, resolution[row], score[row]))
