@@ -389,10 +389,7 @@ fn relions_polynomial_is_fitted_to_patches() {
         (text.replace("_rlnMicrographOriginalPixelSize", "_rlnOther"), "rlnMicrographOriginalPixelSize"),
         (
             // the last coefficient
-            text.lines()
-                .filter(|line| !line.trim_start().starts_with("35 "))
-                .map(|l| format!("{l}\n"))
-                .collect(),
+            text.lines().filter(|line| !line.trim_start().starts_with("35 ")).collect::<Vec<_>>().join("\n"),
             "has 35 coefficients",
         ),
     ] {
