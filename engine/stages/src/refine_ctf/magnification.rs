@@ -33,9 +33,9 @@ impl Terms {
             let columns = [gx * x, gx * y + gy * x, gy * y];
             let rest = across(seen);
             let mut at = 0;
-            for i in 0..3 {
-                for j in i..3 {
-                    sums[at] += f64::from(columns[i] * columns[j]);
+            for (place, first) in columns.iter().enumerate() {
+                for second in &columns[place..] {
+                    sums[at] += f64::from(first * second);
                     at += 1;
                 }
             }

@@ -73,8 +73,8 @@ impl Microscope {
 
 /// The aberrations that were asked for.
 fn aberrations_of(params: &Simulate) -> Aberrations {
-    let mut own = Aberrations::default();
-    own.beam_tilt_mrad = [params.beam_tilt_x, params.beam_tilt_y];
+    let beam_tilt_mrad = [params.beam_tilt_x, params.beam_tilt_y];
+    let mut own = Aberrations { beam_tilt_mrad, ..Aberrations::default() };
     (own.odd[5], own.odd[2]) = (params.trefoil_x, params.trefoil_y);
     (own.even.zernike[8], own.even.zernike[4]) = (params.tetrafoil_x, params.tetrafoil_y);
     if params.anisotropy != 0.0 {
