@@ -33,6 +33,7 @@ fn jobs_on_movies_micrographs_and_stacks_are_done_item_by_item() {
             "extract-particles",
             "downsample-particles",
             "restack-particles",
+            "polish",
             "simulate"
         ]
     );
