@@ -93,6 +93,6 @@ pub static JOB: Typed<Polish> = Typed {
         Slot::optional("mask", Kind::Mask, "mask of the structure; left out, made from the map"),
     ],
     outputs: &[Slot::required("particles", Kind::Particles, "the polished particles")],
-    per_item: false,
+    per_item: true,
     estimate,
 };

@@ -34,6 +34,7 @@ fn jobs_on_movies_micrographs_and_stacks_are_done_item_by_item() {
             "downsample-particles",
             "restack-particles",
             "subtract-signal",
+            "polish",
             "simulate"
         ]
     );
