@@ -66,7 +66,15 @@ pub(crate) struct Rewriting<'a> {
 impl<'a> Rewriting<'a> {
     /// Opens the stacks of a set and deals its particles out to new ones.
     pub fn new(ctx: &Ctx<'_>, set: &'a ParticleSet, form: Form) -> Self {
-        let (images, unfit) = ParticleImages::open(ctx, set);
+        Self::of(ParticleImages::open(ctx, set), set, form)
+    }
+
+    /// The same of images freed of odd aberrations and magnification; the new set must not have them any more.
+    pub fn of_corrected(ctx: &Ctx<'_>, set: &'a ParticleSet, form: Form) -> Self {
+        Self::of(ParticleImages::open_corrected(ctx, set), set, form)
+    }
+
+    fn of((images, unfit): (ParticleImages, Vec<UnfitParticle>), set: &'a ParticleSet, form: Form) -> Self {
         let unfit = unfit.into_iter().map(|particle| (particle.index, particle.reason)).collect();
         Self { set, images, unfit, stacks: deal_out(set, form.images_per_stack), form }
     }

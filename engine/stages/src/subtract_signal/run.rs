@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use std::collections::HashMap;
 use vitreous_formats::table;
 use vitreous_jobs::subtract_signal::SubtractSignal;
+use vitreous_model::aberrations::Aberrations;
 use vitreous_model::event::EventKind;
 use vitreous_model::params::Validate;
 use vitreous_model::particle::{Particle, ParticleSet};
@@ -38,7 +39,7 @@ pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
         float16: params.float16,
         images_per_stack: params.images_per_stack,
     };
-    let mut rewriting = Rewriting::new(ctx, &set, form);
+    let mut rewriting = Rewriting::of_corrected(ctx, &set, form);
     leave_out_unfit(&mut rewriting, &set, pixels.as_ref());
     let projectors = parts.projectors(&params, &set);
     let mut subtraction =
@@ -55,6 +56,10 @@ pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
         return Ok(Report::new(""));
     }
     let mut new = rewriting.collect(ctx, &outcomes, params.max_bad_fraction)?;
+    for group in &mut new.optics {
+        // the images were freed of the others
+        group.aberrations = Aberrations { even: group.aberrations.even, ..Aberrations::default() };
+    }
     let mut outside = 0;
     if let Some(placing) = placing {
         for particle in &mut new.particles {

@@ -15,14 +15,16 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use vitreous_compute::aberrations::ImageCorrection;
 use vitreous_compute::comm::{Comm, Solo, Threads};
 use vitreous_compute::device::Cpu;
 use vitreous_compute::fourier::HalfImage;
 use vitreous_compute::likelihood::LatticeCtf;
 use vitreous_formats::{mrc, open_image, table};
+use vitreous_model::aberrations::Aberrations;
 use vitreous_model::conventions::signed_frequency;
 use vitreous_model::ctf::CtfParams;
-use vitreous_model::exposure::{Exposure, ExposureSet, MicrographSource};
+use vitreous_model::exposure::{Exposure, ExposureSet, MicrographSource, OpticsGroup};
 use vitreous_model::half_set::HalfSet;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::particle::{Particle, ParticleSet, Pick};
@@ -534,4 +536,40 @@ fn an_empty_set_stays_empty() {
 fn the_readme_has_the_parameters() {
     let table = vitreous_jobs::page::parameter_table(&vitreous_jobs::subtract_signal::JOB);
     assert!(include_str!("README.md").contains(table.trim_end()), "put this into README.md:\n{table}");
+}
+
+/// Images that a beam tilt has changed are subtracted from as if it had not, and the new table does not have it.
+#[test]
+fn images_of_a_tilted_beam_come_out_without_the_tilt() {
+    let scene = |tilt_mrad: [f64; 2]| {
+        let mut scene = Scene::new(48, 12, 0.3);
+        let group = |beam_tilt_mrad| OpticsGroup {
+            aberrations: Aberrations { beam_tilt_mrad, ..Aberrations::default() },
+            ..scene.set.optics[0].clone()
+        };
+        // a correction for the opposite tilt plants it
+        let plant = ImageCorrection::new(&group(tilt_mrad.map(|t| -t)), 48, PIXEL_A);
+        if let Some(plant) = plant {
+            let planted = |particle| plant.apply(scene.image(particle)).into_raw_vec_and_offset().0;
+            let images: Vec<Vec<f32>> = scene.set.particles.iter().map(planted).collect();
+            write_stack(scene.path(), "J1/stack.mrcs", 48, &images);
+        }
+        scene.set.optics = vec![group(tilt_mrad)];
+        scene
+    };
+    let (straight, tilted) = (scene([0.0; 2]), scene([20.0, -15.0]));
+    let [(_, expected), (_, found)] = [&straight, &tilted].map(|s| s.run_alone(json!({})).unwrap());
+    assert!(found.optics[0].aberrations.is_none(), "{:?}", found.optics);
+    for (a, b) in expected.particles.iter().zip(&found.particles) {
+        let correlation = correlation(&straight.image(a), &tilted.image(b));
+        assert!(correlation > 0.999, "{correlation}");
+        let before = correlation_of_input(&straight, &tilted, a);
+        assert!(before < 0.99, "the tilt should be seen: {before}");
+    }
+}
+
+/// Correlation of the images of two scenes that the same particle had before.
+fn correlation_of_input(one: &Scene, other: &Scene, new: &Particle) -> f64 {
+    let old = one.set.particles.iter().find(|old| old.id == new.id).unwrap();
+    correlation(&one.image(old), &other.image(old))
 }
