@@ -16,6 +16,7 @@ pub struct ItemRecord {
 }
 
 /// What became of an item.
+#[expect(clippy::large_enum_variant, reason = "one at a time is made, written and dropped")]
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ItemOutcome {

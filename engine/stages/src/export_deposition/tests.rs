@@ -191,7 +191,7 @@ fn way() -> Vec<Ancestor> {
             "refine-homogeneous",
             &[("particles", "J5"), ("volume", "J6")],
             json!({"symmetry": "D2"}),
-            &[("particles", 123_456.0), ("resolution_fsc0143_A", 3.1415)],
+            &[("particles", 123_456.0), ("resolution_fsc0143_A", 3.1615)],
             &[("volume", Volume, 1)],
         ),
         job("J8", "flip-hand", &[("volume", "J7")], none.clone(), &[], &[("volume", Volume, 1)]),
@@ -386,7 +386,7 @@ fn maps_on_other_grids_are_refused() {
 
 #[test]
 fn numbers_are_written_for_people() {
-    let found = [0.0, -87.25, 3.14159, 1234567.0, 0.000123456, 123.456, 99999.5].map(short);
+    let found = [0.0, -87.25, 3.17159, 1234567.0, 0.000123456, 123.456, 99999.5].map(short);
     assert_eq!(found, ["0", "-87.25", "3.142", "1,234,567", "0.0001235", "123.5", "100000"]);
 }
 

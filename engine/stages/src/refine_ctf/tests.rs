@@ -125,7 +125,7 @@ impl Planted {
     }
 
     fn astigmatism_error_a(&self, index: usize) -> [f64; 2] {
-        let sign = if micrograph(index) % 2 == 0 { 1.0 } else { -1.0 };
+        let sign = if micrograph(index).is_multiple_of(2) { 1.0 } else { -1.0 };
         [sign * self.astigmatism_a, 0.5 * sign * self.astigmatism_a]
     }
 

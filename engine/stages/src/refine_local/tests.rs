@@ -90,7 +90,8 @@ fn poses_of_the_part_are_found_about_those_given() {
     let report = run(&project, "J3", params(), &Solo, WHOLE).unwrap();
     let (rotation_deg, shift_a) = project.errors("J3");
     println!("{rotation_deg}° {shift_a} Å, {:?} Å", report.get("resolution_fsc0143_A"));
-    assert!(rotation_deg < 4.0 && shift_a < 4.0, "{rotation_deg}° {shift_a} Å");
+    // they came with 8.5° and 3 Å (rms); of half of the phantom at this noise some 4° are to be had
+    assert!(rotation_deg < 5.0 && shift_a < 2.5, "{rotation_deg}° {shift_a} Å");
     // a prior that allows nothing keeps everything
     let mut tight = params();
     tight["rotation_prior"] = json!(0.01);
