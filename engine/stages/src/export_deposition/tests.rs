@@ -191,7 +191,7 @@ fn way() -> Vec<Ancestor> {
             "refine-homogeneous",
             &[("particles", "J5"), ("volume", "J6")],
             json!({"symmetry": "D2"}),
-            &[("particles", 123_456.0), ("resolution_fsc0143_A", 3.1615)],
+            &[("particles", 123_456.0), ("resolution_fsc0143_A", 3.1618)],
             &[("volume", Volume, 1)],
         ),
         job("J8", "flip-hand", &[("volume", "J7")], none.clone(), &[], &[("volume", Volume, 1)]),
@@ -307,7 +307,7 @@ fn table_and_text_tell_what_the_records_tell_and_mark_the_rest() {
         "estimated for 1,530 micrographs (median defocus 1.235 µm)",
         "412,345 particles were picked as blobs",
         "401,234 particles were extracted in boxes of 384 pixels, downsampled to 192 (1.7 Å per pixel)",
-        "Poses and map of 123,456 particles were refined in two independent halves, symmetry D2, to 3.142 Å \
+        "Poses and map of 123,456 particles were refined in two independent halves, symmetry D2, to 3.162 Å \
          (`refine-homogeneous`, J7, version 0.9.1).",
         "Step: flip hand, which gave 1 volume (`flip-hand`, J8, version 0.9.1).",
         "sharpened with a B-factor of -87.25 Å² and filtered to 3.05 Å",
@@ -387,7 +387,7 @@ fn maps_on_other_grids_are_refused() {
 #[test]
 fn numbers_are_written_for_people() {
     let found = [0.0, -87.25, 3.17159, 1234567.0, 0.000123456, 123.456, 99999.5].map(short);
-    assert_eq!(found, ["0", "-87.25", "3.142", "1,234,567", "0.0001235", "123.5", "100000"]);
+    assert_eq!(found, ["0", "-87.25", "3.172", "1,234,567", "0.0001235", "123.5", "100000"]);
 }
 
 #[test]
