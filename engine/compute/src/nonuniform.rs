@@ -5,13 +5,13 @@
 //! voxel the low-pass filter under which one half predicts the other best. Here each voxel has a gain for each of some bands,
 //! so that nothing is cut where it can be weighed: the gain `w` that minimises the error of the prediction in a window about x,
 //!
-//! `E(w) = ⟨(w a - b)²⟩ + (w b - a)²⟩`, which is at its least for `w(x) = 2⟨a b⟩ / (⟨a²⟩ + ⟨b²⟩)`,
+//! `E(w) = ⟨(w a - b)² + (w b - a)²⟩`, which is at its least for `w(x) = 2⟨a b⟩ / (⟨a²⟩ + ⟨b²⟩)`,
 //!
 //! with a and b the halves within the band. It is the FSC of band and window, that is the Wiener filter of a half there; both
 //! halves get the same gain. The mean of both has half the noise, so its gain is `2w / (1 + w)`.
 //!
-//! The halves are masked first, so that noise from outside is not carried in by the band-passes. Windows are as wide as a number of wavelengths of the band: tents whose full width at
-//! half maximum is [`WINDOW_WAVELENGTHS`].
+//! The halves are masked first, so that noise from outside is not carried in by the band-passes. Windows are tents whose full
+//! width at half maximum is three wavelengths of the band.
 
 use crate::fourier::HalfVolume;
 use ndarray::{Array3, ArrayView3, Axis, Zip};

@@ -230,8 +230,8 @@ fn of_particle(
     let (lattice, params) = (job.lattice, job.params);
     let known = particles.known(which).ok_or("it has no CTF or no pose")?;
     let image = particles.image(which)?;
-    let map = job.reference.of(particles.set.particles[particles.usable[which]].half);
-    let mut compared = Compared::new(lattice, map, &image, known, weights, params.magnification);
+    let half = particles.set.particles[particles.usable[which]].half;
+    let mut compared = Compared::new(lattice, job.reference.of(half), &image, known, weights, false);
     let log_likelihood = compared.log_likelihood();
     let wavelength_a = known.0.voltage.wavelength_a();
     let mut offset = Offset::default();
@@ -242,6 +242,16 @@ fn of_particle(
         offset = Quadratures::of(lattice, &compared).best(&per_a, mean_a, params.defocus_sd);
         compared.advance(lattice, |bin| per_a[bin] * offset.offset_a);
     }
+    let of_group = match params.beam_tilt || params.fourth_order || params.magnification {
+        true => {
+            let other = job.reference.of_other(half);
+            let mut of_group = Compared::new(lattice, other, &image, known, weights, params.magnification);
+            let per_a = lattice.phase_per_a(wavelength_a);
+            of_group.advance(lattice, |bin| per_a[bin] * offset.offset_a);
+            Some(of_group)
+        }
+        false => None,
+    };
     let sd_a = if params.defocus { params.defocus_sd } else { 0.0 };
     let astigmatism = match params.astigmatism {
         true => AstigmatismTerms::of(lattice, &compared, wavelength_a, sd_a),
@@ -249,9 +259,9 @@ fn of_particle(
     };
     Ok(Found {
         said: Said { offset, astigmatism, log_likelihood },
-        odd: if params.beam_tilt { odd_of(&compared) } else { Vec::new() },
-        even: if params.fourth_order { even_of(&compared) } else { Vec::new() },
-        magnification: params.magnification.then(|| Terms::of(lattice, &compared)),
+        odd: of_group.as_ref().filter(|_| params.beam_tilt).map(odd_of).unwrap_or_default(),
+        even: of_group.as_ref().filter(|_| params.fourth_order).map(even_of).unwrap_or_default(),
+        magnification: of_group.as_ref().filter(|_| params.magnification).map(|c| Terms::of(lattice, c)),
     })
 }
 

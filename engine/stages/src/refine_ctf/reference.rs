@@ -126,6 +126,15 @@ impl Reference {
         }
     }
 
+    /// The map of the other half, which has nothing of the particle's own noise: that would pull the phases of a group to 0.
+    /// A group has one set of coefficients for both halves, so that nothing of a particle passes from one to the other.
+    pub fn of_other(&self, half: Option<HalfSet>) -> &Projector {
+        match half {
+            Some(half) if self.has_halves() => &self.maps[1 - half.index()],
+            _ => &self.maps[0],
+        }
+    }
+
     /// The coefficients that are compared.
     ///
     /// # Errors
