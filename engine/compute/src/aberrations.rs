@@ -6,6 +6,7 @@
 //! Kaiser-Bessel kernel whose transform was divided out before (a type-2 non-uniform FFT; error below 1e-4 of the image).
 
 use crate::fourier::HalfImage;
+use crate::polar::sample::bessel_i0;
 use ndarray::Array2;
 use num_complex::Complex32;
 use std::f64::consts::{PI, TAU};
@@ -158,20 +159,6 @@ impl Resampling {
         });
         (points, values)
     }
-}
-
-/// The modified Bessel function of the first kind and order 0, by its series.
-fn bessel_i0(x: f64) -> f64 {
-    let quarter = 0.25 * x * x;
-    let (mut term, mut sum) = (1.0, 1.0);
-    for k in 1..200 {
-        term *= quarter / f64::from(k * k);
-        sum += term;
-        if term < 1e-17 * sum {
-            break;
-        }
-    }
-    sum
 }
 
 #[cfg(test)]

@@ -258,7 +258,7 @@ impl KaiserBessel {
 }
 
 /// Modified Bessel function I0 by its power series (every term positive, so it is accurate to rounding).
-fn bessel_i0(x: f64) -> f64 {
+pub(crate) fn bessel_i0(x: f64) -> f64 {
     let quarter = 0.25 * x * x;
     let (mut sum, mut term) = (1.0, 1.0);
     for k in 1..200 {
