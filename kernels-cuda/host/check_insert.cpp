@@ -22,15 +22,16 @@ static std::vector<long long> run(int n, int images, int order) {
     std::mt19937 random(n);
     std::uniform_real_distribution<float> uniform(-1, 1);
     std::vector<float2> numerator(images * n * columns);
-    std::vector<float> weight(numerator.size()), axes(6 * images);
+    std::vector<float> weight(numerator.size()), axes(9 * images);
     for (auto& v : numerator) v = {uniform(random), uniform(random)};
     for (auto& v : weight) v = std::fabs(uniform(random));
     for (int i = 0; i < images; i++) {
         // x and y axis turned about z and then about x, two grid steps a pixel
         const float a = 0.7f * i, b = 0.4f + i;
-        const float turned[6] = {std::cos(a),  std::sin(a) * std::cos(b), std::sin(a) * std::sin(b),
-                                 -std::sin(a), std::cos(a) * std::cos(b), std::cos(a) * std::sin(b)};
-        for (int j = 0; j < 6; j++) axes[6 * i + j] = 2 * turned[j];
+        const float turned[9] = {std::cos(a),  std::sin(a) * std::cos(b), std::sin(a) * std::sin(b),
+                                 -std::sin(a), std::cos(a) * std::cos(b), std::cos(a) * std::sin(b),
+                                 0,            -0.01f * std::sin(b),      0.01f * std::cos(b)};
+        for (int j = 0; j < 9; j++) axes[9 * i + j] = 2 * turned[j];
     }
     std::vector<int> row_ends(n);
     for (int y = 0; y < n; y++) {

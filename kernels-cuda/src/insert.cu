@@ -24,7 +24,7 @@ extern "C" __global__ void insert_slices(
     long long* grid,          // [2 reach + 1][2 reach + 1][reach + 1][3]
     const float2* numerator,  // [images][n][n/2 + 1]
     const float* weight,      // [images][n][n/2 + 1]
-    const float* axes,        // [images][6]: the image's x, then y axis in grid steps per Fourier pixel
+    const float* axes,        // [images][9]: the image's x, then y axis in grid steps per Fourier pixel, then the bend's
     const int* row_ends,      // [n]: coefficients of a row within the radius
     InsertShape shape) {
     const int columns = shape.n / 2 + 1;
@@ -48,10 +48,12 @@ extern "C" __global__ void insert_slices(
         w = __fmul_rn(w, 0.5f);
     }
 
-    const float* a = axes + 6 * image;
+    const float* a = axes + 9 * image;
+    const float radius2 = (float)(x * x + qy * qy);
     float k[3];
     for (int i = 0; i < 3; i++) {
-        k[i] = __fadd_rn(__fmul_rn(a[i], (float)x), __fmul_rn(a[3 + i], (float)qy));
+        const float flat = __fadd_rn(__fmul_rn(a[i], (float)x), __fmul_rn(a[3 + i], (float)qy));
+        k[i] = __fadd_rn(flat, __fmul_rn(a[6 + i], radius2));
     }
     if (k[0] < 0.0f) {
         for (int i = 0; i < 3; i++) k[i] = -k[i];

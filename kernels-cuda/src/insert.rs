@@ -38,7 +38,8 @@ pub struct InsertArguments {
     pub numerator: Vec<Complex32>,
     /// `[images, n, n/2 + 1]`.
     pub weight: Vec<f32>,
-    /// `[images, 6]`: the image's x, then y axis in the volume, grid steps per Fourier pixel.
+    /// `[images, 9]`: the image's x, then y axis in the volume, grid steps per Fourier pixel, then the way of the bend, grid
+    /// steps per Fourier pixel².
     pub axes: Vec<f32>,
     /// `[n]`: coefficients of a row within the radius.
     pub row_ends: Vec<i32>,
@@ -67,12 +68,13 @@ pub fn arguments(
         return None;
     }
     let pixels = n * (n / 2 + 1);
-    let axes = batch.rotations[run.clone()].iter().flat_map(|&r| grid.image_axes(r).concat()).collect();
+    let axes_of = |image: usize| grid.slice_axes(batch.rotations[image], batch.bend(image)).concat();
+    let axes = run.clone().flat_map(axes_of).collect();
     Some(InsertArguments {
         numerator: batch.numerator.slice_axis(Axis(0), Slice::from(run.clone())).iter().copied().collect(),
         weight: batch.weight.slice_axis(Axis(0), Slice::from(run)).iter().copied().collect(),
         axes,
-        row_ends: grid.row_ends(batch.rmax).into_iter().map(|end| end as i32).collect(),
+        row_ends: batch.row_ends(grid).into_iter().map(|end| end as i32).collect(),
         shape: InsertShape {
             images: images as i32,
             n: n as i32,

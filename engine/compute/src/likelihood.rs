@@ -176,6 +176,13 @@ impl LatticeCtf {
     pub fn value(&self, qx: f64, qy: f64) -> f32 {
         sin_of_turns(self.turns(qx, qy))
     }
+
+    /// Sine and cosine of the phase at `(qx, qy)` Fourier pixels, to 2e-6; the sine is the value.
+    #[inline(always)]
+    pub fn sin_cos(&self, qx: f64, qy: f64) -> (f32, f32) {
+        let turns = self.turns(qx, qy);
+        (sin_of_turns(turns), sin_of_turns(turns + 0.25))
+    }
 }
 
 /// `sin(2π x)` to 1e-6: reduced to a quarter turn in f64, then an odd polynomial (its Taylor series to x⁹).

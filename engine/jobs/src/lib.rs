@@ -16,6 +16,7 @@ pub mod downsample_particles;
 pub mod estimate;
 pub mod estimate_ctf;
 pub mod estimate_local_resolution;
+pub mod ewald;
 pub mod expand_symmetry;
 pub mod export_cryosparc;
 pub mod export_deposition;

@@ -1,5 +1,6 @@
 //! `refine-homogeneous`: poses and a map of one rigid structure, by gold standard.
 
+use crate::ewald::Ewald;
 use crate::microscope;
 use crate::refinement::{self, Masking, Search};
 use crate::{Estimate, Slot, Typed};
@@ -34,6 +35,8 @@ parameters! {
         pub modes: u32 = 2;
         /// Padding of the grids in Fourier space; left out, by the box: 1.5 up to 448 pixels, then 1.25.
         pub padding: Option<f64> = None;
+        /// Curvature of the Ewald sphere that maps are corrected for; `reconstruct` with `ewald: best` tells which.
+        pub ewald: Ewald = Ewald::None;
         /// Frequencies below this are averaged between the halves, so that they keep the same orientation.
         pub join_halves_below: f64 = 40.0, unit "Å";
         /// Use the half-sets of the input particles, if they have them.

@@ -1,5 +1,6 @@
 //! `refine-local`: poses and a map of one part of a structure, about the poses of the whole.
 
+use crate::ewald::Ewald;
 use crate::microscope;
 use crate::refinement::{self, Regularisation};
 use crate::{Estimate, Slot, Typed};
@@ -32,6 +33,8 @@ parameters! {
         pub amplitudes: bool = true;
         /// Padding of the grids in Fourier space; left out, by the box: 1.5 up to 448 pixels, then 1.25.
         pub padding: Option<f64> = None;
+        /// Curvature of the Ewald sphere that maps are corrected for; `reconstruct` with `ewald: best` tells which.
+        pub ewald: Ewald = Ewald::None;
         /// Frequencies below this are averaged between the halves, so that they keep the same orientation.
         pub join_halves_below: f64 = 40.0, unit "Å";
         /// Use the half-sets of the input particles, if they have them.

@@ -98,6 +98,9 @@ parameters! {
         pub defocus_error: f64 = 0.0, unit "Å";
         /// Particle images: leave the true poses in the table, and split it into halves.
         pub keep_poses: bool = false;
+        /// Particle images: give each layer of the particle the defocus that it has at its height, as the curvature of the
+        /// Ewald sphere demands of thick particles; seen from the source, so that `reconstruct` undoes it with `forward`.
+        pub ewald: bool = false;
         /// Particle images: beam tilt along x.
         pub beam_tilt_x: f64 = 0.0, unit "mrad";
         /// Particle images: beam tilt along y.
@@ -191,6 +194,7 @@ impl Validate for Simulate {
             let why = "is for particle images: --product particles";
             BadParam::unless(self.moving.is_none(), "moving", "a model", why)?;
             BadParam::unless(self.detergent == 0, "detergent", self.detergent, why)?;
+            BadParam::unless(!self.ewald, "ewald", self.ewald, why)?;
         }
         BadParam::unless(self.box_size.is_multiple_of(2), "box_size", self.box_size, "must be even")?;
         microscope::check(self.pixel_size, self.voltage, self.cs, self.amplitude_contrast)

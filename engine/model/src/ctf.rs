@@ -82,6 +82,11 @@ impl CtfParams {
         Self { defocus_u_a: mean_a + half, defocus_v_a: mean_a - half, astigmatism_angle: angle, ..*self }
     }
 
+    /// The same with `by_a` Å more of defocus in every direction.
+    pub fn with_defocus_raised(&self, by_a: f64) -> Self {
+        Self { defocus_u_a: self.defocus_u_a + by_a, defocus_v_a: self.defocus_v_a + by_a, ..*self }
+    }
+
     /// Mean defocus, and astigmatism as in [`CtfParams::with_defocus`], Å.
     pub fn defocus_terms_a(&self) -> (f64, [f64; 2]) {
         let half = 0.5 * (self.defocus_u_a - self.defocus_v_a);

@@ -10,6 +10,7 @@ pub mod conventions;
 pub mod ctf;
 pub mod dose;
 pub mod event;
+pub mod ewald;
 pub mod exit;
 pub mod exposure;
 pub mod half_set;

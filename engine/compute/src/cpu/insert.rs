@@ -1,8 +1,8 @@
 //! CPU twin of [`crate::ops::insert`].
 //!
 //! Threads own slabs of kz and walk over all images of a batch, so that no two write to one place and a slab stays in
-//! the cache. Along a row of a slice kz is linear in qx, so the part of the row that falls into a slab is found
-//! without looking at its pixels.
+//! the cache. Along a row of a slice kz is linear in qx, but for the bend of the slice, so the part of the row that may fall
+//! into a slab is found without looking at its pixels.
 
 use crate::device::Cpu;
 use crate::ops::grid::PaddedGrid;
@@ -29,7 +29,7 @@ impl Insert for Cpu {
         let (grid, scale) = (*into.grid(), *into.scale());
         let slices: Vec<Slice<'_>> =
             (0..batch.rotations.len()).map(|i| Slice::new(batch, i, &grid)).collect();
-        let row_ends = grid.row_ends(batch.rmax);
+        let row_ends = batch.row_ends(&grid);
         let (edge, _, width) = grid.dim();
         let plane = 3 * edge * width;
         let planes_per_slab = edge.div_ceil(SLABS_PER_THREAD * rayon::current_num_threads()).clamp(4, 32);
@@ -51,8 +51,8 @@ impl Insert for Cpu {
 struct Slice<'a> {
     numerator: ndarray::ArrayView2<'a, Complex32>,
     weight: ndarray::ArrayView2<'a, f32>,
-    /// Columns of the rotation in grid steps.
-    axes: [[f32; 3]; 2],
+    /// [`PaddedGrid::slice_axes`].
+    axes: [[f32; 3]; 3],
 }
 
 impl<'a> Slice<'a> {
@@ -60,7 +60,7 @@ impl<'a> Slice<'a> {
         Self {
             numerator: batch.numerator.index_axis_move(ndarray::Axis(0), image),
             weight: batch.weight.index_axis_move(ndarray::Axis(0), image),
-            axes: grid.image_axes(batch.rotations[image]),
+            axes: grid.slice_axes(batch.rotations[image], batch.bend(image)),
         }
     }
 }
@@ -85,24 +85,27 @@ impl Slab<'_> {
             let first = usize::from(qy < 0);
             let Some(last) = self.row_ends[y].checked_sub(1).filter(|&last| last >= first) else { continue };
             let start = slice.axes[1].map(|a| a * qy as f32);
-            let sections = self.sections(slice.axes[0], start, first, last);
+            // the bend moves a point along kz by no more than at the row's end
+            let bend = slice.axes[2][2].abs() * (last * last + (qy * qy) as usize) as f32;
+            let sections = self.sections(slice.axes[0], start, bend, first, last);
             for [low, high] in sections.into_iter().flatten() {
                 self.add_row(slice, y, start, low, high);
             }
         }
     }
 
-    /// The qx of a row whose neighbours in kz can touch the slab: as `|kz|` may be that of the point or of its mate,
-    /// up to two ranges (inclusive), generous by a pixel, disjoint.
+    /// The qx of a row whose neighbours in kz can touch the slab, `bend` grid steps off the plane or less: as `|kz|` may be
+    /// that of the point or of its mate, up to two ranges (inclusive), generous by a pixel, disjoint.
     fn sections(
         &self,
         step: [f32; 3],
         start: [f32; 3],
+        bend: f32,
         first: usize,
         last: usize,
     ) -> [Option<[usize; 2]>; 2] {
         // points with floor(kz) in first-1 .. last
-        let (low, high) = ((self.first - 1) as f32, self.last as f32);
+        let (low, high) = ((self.first - 1) as f32 - bend, self.last as f32 + bend);
         let one = within(step[2], start[2], low, high, first, last);
         let two = within(step[2], start[2], -high, -low, first, last);
         match (one, two) {
@@ -116,9 +119,11 @@ impl Slab<'_> {
     fn add_row(&mut self, slice: &Slice<'_>, y: usize, start: [f32; 3], low: usize, high: usize) {
         let numerators = slice.numerator.row(y);
         let weights = slice.weight.row(y);
+        let qy = signed_frequency(y, self.grid.n()) as f32;
         for x in low..=high {
             let qx = x as f32;
-            let k = [0, 1, 2].map(|i| slice.axes[0][i] * qx + start[i]);
+            let radius2 = qx * qx + qy * qy;
+            let k = [0, 1, 2].map(|i| slice.axes[0][i] * qx + start[i] + slice.axes[2][i] * radius2);
             let (mut value, mut weight) = (numerators[x], weights[x]);
             if weight == 0.0 && value == Complex32::ZERO {
                 continue;

@@ -80,8 +80,17 @@ impl PaddedGrid {
 
     /// The image's x and y axes in the volume, in grid steps per Fourier pixel: two columns of the rotation matrix.
     pub fn image_axes(&self, rotation: Rotation) -> [[f32; 3]; 2] {
+        let [x, y, _] = self.slice_axes(rotation, 0.0);
+        [x, y]
+    }
+
+    /// The image's x and y axes in the volume, in grid steps per Fourier pixel, and the way that a slice of this bend leaves
+    /// their plane, in grid steps per Fourier pixel²: the columns of the rotation matrix, the third times `bend`.
+    pub fn slice_axes(&self, rotation: Rotation, bend: f32) -> [[f32; 3]; 3] {
         let m = rotation.matrix();
-        [0, 1].map(|column| [0, 1, 2].map(|row| (m[row][column] * self.scale()) as f32))
+        let column =
+            |column: usize, size: f64| [0, 1, 2].map(|row| (m[row][column] * self.scale() * size) as f32);
+        [column(0, 1.0), column(1, 1.0), column(2, f64::from(bend))]
     }
 
     /// Shape of the held array.

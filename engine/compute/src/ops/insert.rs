@@ -5,10 +5,11 @@
 //!   back in the centre, `c` its CTF, `σ²` the variance `E|noise|²` of its complex coefficients) and weight `c² / σ²`,
 //!   with the rotation of each. Unit and scale are the caller's; both share one.
 //! - Output: on the grid of [`PaddedGrid`] the sums over all images and over both Friedel mates of every coefficient,
-//!   spread over the eight neighbours of `R q · scale` with the weights of linear interpolation.
+//!   spread over the eight neighbours of `R (qx, qy, b q²) · scale` with the weights of linear interpolation; b, the bend
+//!   of a slice, is 0 for one that is flat, and that of the Ewald sphere for one that is not.
 //! - Which coefficients: `0 ≤ |q| ≤ rmax` ([`PaddedGrid::radius`]); of the pairs within the column `qx = 0` the one
 //!   with `qy > 0`. Of the coefficient at zero, its own mate, the real part counts once. Radii that would reach beyond the grid are
-//!   left out.
+//!   left out, by the largest bend of the batch ([`SliceBatch::row_ends`]).
 //! - Layout: fixed-point integers `[kz, ky, kx, 3]` (re, im, weight) in units of [`FixedPoint`]; only the mate with
 //!   `kx ≥ 0` is stored, the plane `kx = 0` is completed by [`FixedGrid::to_sums`].
 //! - Determinism: coordinates, weights and products are single-precision operations in a stated order without
@@ -53,7 +54,7 @@ pub enum InsertError {
     TooLarge {
         /// Image in the batch, from 0.
         image: usize,
-        /// `numerator` or `weight`.
+        /// `numerator`, `weight` or `bend`.
         what: &'static str,
         /// The value found.
         value: f32,
@@ -120,11 +121,32 @@ pub struct SliceBatch<'a> {
     pub weight: ArrayView3<'a, f32>,
     /// Image frame to volume frame, one per image.
     pub rotations: &'a [Rotation],
+    /// Bend of each slice, 1 / Fourier pixel: a coefficient at q lies at z = bend · q² of the image frame. Empty: all are flat.
+    pub bends: &'a [f32],
     /// Largest radius, Fourier pixels.
     pub rmax: f64,
 }
 
 impl SliceBatch<'_> {
+    /// Bend of the slice of an image.
+    pub fn bend(&self, image: usize) -> f32 {
+        self.bends.get(image).copied().unwrap_or(0.0)
+    }
+
+    /// For every row of a half image, how many of its first coefficients are inserted.
+    pub fn row_ends(&self, grid: &PaddedGrid) -> Vec<usize> {
+        grid.row_ends(self.radius(grid))
+    }
+
+    /// The largest radius inserted, Fourier pixels: a bent slice reaches further from the origin than a flat one.
+    pub fn radius(&self, grid: &PaddedGrid) -> f64 {
+        let bend = self.bends.iter().fold(0.0, |most: f64, &bend| most.max(f64::from(bend).abs()));
+        let reach = grid.radius(f64::INFINITY);
+        // at a radius below reach / √(1 + (b reach)²) the point is nearer than reach; the last part for rounding
+        let flat = if bend > 0.0 { (1.0 - 1e-6) * reach / 1f64.hypot(bend * reach) } else { reach };
+        self.rmax.min(flat)
+    }
+
     /// Checks shapes, and that every value fits the scale and is a number.
     ///
     /// # Errors
@@ -132,6 +154,15 @@ impl SliceBatch<'_> {
     pub fn check(&self, grid: &PaddedGrid, scale: &FixedPoint) -> Result<(), InsertError> {
         let n = grid.n();
         let shape = (self.rotations.len(), n, n / 2 + 1);
+        if !self.bends.is_empty() && self.bends.len() != self.rotations.len() {
+            let rotations = self.rotations.len();
+            return Err(InsertError::Shape { what: "bends", found: [self.bends.len(), 1, 1], rotations, n });
+        }
+        if let Some((image, &value)) =
+            self.bends.iter().enumerate().find(|(_, bend)| !(-1.0..=1.0).contains(*bend))
+        {
+            return Err(InsertError::TooLarge { image, what: "bend", value, limit: 1.0 });
+        }
         for (what, found) in [("numerators", self.numerator.dim()), ("weights", self.weight.dim())] {
             if found != shape {
                 let (a, b, c) = found;

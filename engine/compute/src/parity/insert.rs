@@ -43,11 +43,13 @@ pub struct Batch {
     /// See [`SliceBatch`].
     pub rotations: Vec<Rotation>,
     /// See [`SliceBatch`].
+    pub bends: Vec<f32>,
+    /// See [`SliceBatch`].
     pub rmax: f64,
 }
 
 impl Batch {
-    /// Seeded noise: components within ±2, weights below 1; the first rotation is the identity.
+    /// Seeded noise: components within ±2, weights below 1; the first rotation is the identity. Slices are flat.
     pub fn noise(n: usize, rmax: f64, images: usize, seed: u64) -> Self {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
         let shape = (images, n, n / 2 + 1);
@@ -61,8 +63,15 @@ impl Batch {
             }),
             weight: Array3::from_shape_simple_fn(shape, || rng.random_range(0.0..1.0)),
             rotations,
+            bends: Vec::new(),
             rmax,
         }
+    }
+
+    /// The same with slices bent either way, and flat ones among them.
+    pub fn bent(self) -> Self {
+        let bends = (0..self.rotations.len()).map(|image| [0.02, -0.005, 0.0][image % 3]).collect();
+        Self { bends, ..self }
     }
 
     /// All of it.
@@ -71,6 +80,7 @@ impl Batch {
             numerator: self.numerator.view(),
             weight: self.weight.view(),
             rotations: &self.rotations,
+            bends: &self.bends,
             rmax: self.rmax,
         }
     }
@@ -81,6 +91,7 @@ impl Batch {
             numerator: self.numerator.slice(s![image..=image, .., ..]),
             weight: self.weight.slice(s![image..=image, .., ..]),
             rotations: &self.rotations[image..=image],
+            bends: self.bends.get(image..=image).unwrap_or_default(),
             rmax: self.rmax,
         }
     }
@@ -90,7 +101,9 @@ impl Batch {
 pub fn run<D: Insert>(device: &D) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     for (seed, (n, pad, rmax, images)) in CASES.into_iter().enumerate() {
-        definition(device, n, pad, &Batch::noise(n, rmax, images, seed as u64), &mut outcomes);
+        let batch = Batch::noise(n, rmax, images, seed as u64);
+        definition(device, n, pad, &batch, &mut outcomes);
+        definition(device, n, pad, &batch.bent(), &mut outcomes);
     }
     adjoint(device, &mut outcomes);
     order(device, &mut outcomes);
@@ -100,7 +113,7 @@ pub fn run<D: Insert>(device: &D) -> Vec<Outcome> {
 
 /// A number made from all bits of a fixed case: equal on all devices and for any number of threads.
 pub fn checksum<D: Insert>(device: &D) -> u64 {
-    let (grid, batch) = (PaddedGrid::new(40, 2.0, 20.0), Batch::noise(40, 20.0, 20, 77));
+    let (grid, batch) = (PaddedGrid::new(40, 2.0, 20.0), Batch::noise(40, 20.0, 20, 77).bent());
     let sums = inserted(device, grid, &[batch.view()]);
     sums.data().iter().fold(0u64, |hash, &v| (hash ^ v as u64).wrapping_mul(0x0100_0000_01b3))
 }
@@ -121,7 +134,7 @@ fn oracle(grid: &PaddedGrid, batch: &Batch) -> (Array3<Complex64>, Array3<f64>) 
     let mut numerator = Array3::<Complex64>::zeros((edge, edge, edge));
     let mut weight = Array3::<f64>::zeros((edge, edge, edge));
     let n = grid.n();
-    let radius = grid.radius(batch.rmax);
+    let radius = batch.view().radius(grid);
     for (image, rotation) in batch.rotations.iter().enumerate() {
         let coefficients = batch.numerator.index_axis(Axis(0), image);
         for ((y, x), value) in coefficients.indexed_iter() {
@@ -131,7 +144,8 @@ fn oracle(grid: &PaddedGrid, batch: &Batch) -> (Array3<Complex64>, Array3<f64>) 
             }
             let value = Complex64::new(value.re.into(), value.im.into());
             let w = f64::from(batch.weight[[image, y, x]]);
-            let k = rotation.apply([qx, qy, 0.0]).map(|c| c * grid.scale());
+            let z = f64::from(batch.view().bend(image)) * (qx * qx + qy * qy);
+            let k = rotation.apply([qx, qy, z]).map(|c| c * grid.scale());
             let mut spread = |k: [f64; 3], value: Complex64| {
                 for corner in 0..8usize {
                     let p = [0, 1, 2].map(|i| k[i].floor() as i64 + (corner >> i & 1) as i64);
@@ -165,7 +179,8 @@ fn definition<D: Insert>(device: &D, n: usize, pad: f64, batch: &Batch, outcomes
         .flat_map(|(got, want)| [(f64::from(got.re), want.re), (f64::from(got.im), want.im)])
         .collect();
     pairs.extend(sums.weight.iter().zip(&weight).map(|(&got, &want)| (f64::from(got), want)));
-    let case = format!("{} images of box {n}, padding {pad}, rmax {}", batch.rotations.len(), batch.rmax);
+    let (images, bent) = (batch.rotations.len(), if batch.bends.is_empty() { "flat" } else { "bent" });
+    let case = format!("{images} {bent} images of box {n}, padding {pad}, rmax {}", batch.rmax);
     let (nmse, largest) = (nmse(pairs.iter().copied()), largest_relative(pairs.iter().copied()));
     outcomes.push(Outcome { case: case.clone(), measure: "NMSE", error: nmse, bound: NMSE_BOUND });
     outcomes.push(Outcome { case, measure: "largest error", error: largest, bound: LARGEST_BOUND });
@@ -215,7 +230,7 @@ fn adjoint<D: Insert>(device: &D, outcomes: &mut Vec<Outcome>) {
 /// One batch, and its images one by one from the last, give the same bits.
 fn order<D: Insert>(device: &D, outcomes: &mut Vec<Outcome>) {
     let grid = PaddedGrid::new(21, 2.0, 9.0);
-    let batch = Batch::noise(21, 9.0, 7, 50);
+    let batch = Batch::noise(21, 9.0, 7, 50).bent();
     let together = inserted(device, grid, &[batch.view()]);
     let backwards: Vec<SliceBatch<'_>> = (0..7).rev().map(|i| batch.one(i)).collect();
     let apart = inserted(device, grid, &backwards);
@@ -236,7 +251,18 @@ fn refusals<D: Insert>(device: &D, outcomes: &mut Vec<Outcome>) {
     let mut no_number = Batch::noise(8, 4.0, 2, 61);
     no_number.weight[[0, 2, 3]] = f32::NAN;
     let misshapen = Batch::noise(9, 4.0, 2, 62);
-    for (case, batch) in [("too large", too_large), ("NaN", no_number), ("wrong box", misshapen)] {
+    let mut too_bent = Batch::noise(8, 4.0, 2, 63).bent();
+    too_bent.bends[1] = 3.0;
+    let mut half_bent = Batch::noise(8, 4.0, 2, 64).bent();
+    half_bent.bends.pop();
+    let all = [
+        ("too large", too_large),
+        ("NaN", no_number),
+        ("wrong box", misshapen),
+        ("bent too far", too_bent),
+        ("without some bends", half_bent),
+    ];
+    for (case, batch) in all {
         let mut sums =
             device.accumulator(grid, FixedPoint::new(4.0, 2.0, 10)).expect("a small grid should fit");
         let refused = matches!(

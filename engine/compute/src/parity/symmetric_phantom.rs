@@ -65,6 +65,32 @@ impl SymmetricPhantom {
         half
     }
 
+    /// The transform of an image that shows every blob with a contrast of its own: `contrast(z, q)`, with the blob's height
+    /// in the image frame in voxels and the frequency in Fourier pixels. Up to `rmax`, phases from the centre.
+    pub fn image(&self, rotation: Rotation, rmax: f64, contrast: impl Fn(f64, [f64; 2]) -> f64) -> HalfImage {
+        let n = self.n as f64;
+        let to_image = rotation.inverse();
+        let seen: Vec<([f64; 3], f64)> =
+            self.blobs.iter().map(|(c, mass)| (to_image.apply(*c), *mass)).collect();
+        let mut half = HalfImage::zeros_box(self.n);
+        for ((y, x), value) in half.data_mut().indexed_iter_mut() {
+            let q = [x as f64, signed_frequency(y, self.n) as f64];
+            let square = q[0] * q[0] + q[1] * q[1];
+            if square.sqrt() > rmax {
+                continue;
+            }
+            let envelope = (-2.0 * PI * PI * self.width * self.width * square / (n * n)).exp();
+            let sum: Complex64 = seen
+                .iter()
+                .map(|(c, mass)| {
+                    *mass * contrast(c[2], q) * Complex64::cis(-TAU / n * (q[0] * c[0] + q[1] * c[1]))
+                })
+                .sum();
+            *value = single(sum * envelope);
+        }
+        half
+    }
+
     /// The transform of the object on the box's own grid, phases from the centre, up to Nyquist.
     pub fn transform(&self) -> HalfVolume {
         let n = self.n;

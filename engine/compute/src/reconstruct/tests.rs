@@ -33,8 +33,13 @@ fn sums_on(
             to.assign(&(phantom.slice(view, rmax).into_data() * weight));
         });
         let weights = Array3::from_elem(numerator.dim(), weight);
-        let batch =
-            SliceBatch { numerator: numerator.view(), weight: weights.view(), rotations: chunk, rmax };
+        let batch = SliceBatch {
+            numerator: numerator.view(),
+            weight: weights.view(),
+            rotations: chunk,
+            bends: &[],
+            rmax,
+        };
         Cpu.insert(&mut accumulator, &batch).unwrap();
     }
     Cpu.collect(accumulator).unwrap().to_sums()

@@ -124,8 +124,13 @@ fn our_map(dir: &Path, set: &ParticleSet) -> Array3<f32> {
     let rmax = BOX as f64 / 2.0;
     let scale = FixedPoint::new(1e5, 1.0, count as u64);
     let mut sums = Cpu.accumulator(PaddedGrid::new(BOX, 2.0, rmax), scale).unwrap();
-    let batch =
-        SliceBatch { numerator: numerator.view(), weight: weight.view(), rotations: &rotations, rmax };
+    let batch = SliceBatch {
+        numerator: numerator.view(),
+        weight: weight.view(),
+        rotations: &rotations,
+        bends: &[],
+        rmax,
+    };
     Cpu.insert(&mut sums, &batch).unwrap();
     Cpu.collect(sums).unwrap().to_sums().map(None, rmax)
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use vitreous_compute::fourier::HalfImage;
 use vitreous_compute::ops::grid::PaddedGrid;
 use vitreous_compute::ops::insert::{FixedPoint, Insert, InsertError, SliceSums};
-use vitreous_compute::slices::{PosedImage, SliceBuffer};
+use vitreous_compute::slices::{Ewald, PosedImage, SliceBuffer};
 use vitreous_model::event::EventKind;
 use vitreous_model::half_set::HalfSet;
 use vitreous_model::particle::{Particle, ParticleSet};
@@ -48,8 +48,21 @@ pub fn half_of(particle: &Particle, seed: u64) -> HalfSet {
     })
 }
 
-/// Inserts every particle of `usable` (places in the set, the same on every rank) up to `rmax` Fourier pixels. Every
-/// rank returns the sums over all ranks.
+/// How images are inserted.
+#[derive(Debug, Clone, Copy)]
+pub struct Insertion {
+    /// Largest radius, Fourier pixels.
+    pub rmax: f64,
+    /// Padding of the grid.
+    pub padding: f64,
+    /// Curvature of the Ewald sphere; none for flat slices.
+    pub ewald: Option<Ewald>,
+    /// Seed of the halves of particles that have none.
+    pub seed: u64,
+}
+
+/// Inserts every particle of `usable` (places in the set, the same on every rank). Every rank returns the sums over all
+/// ranks.
 ///
 /// # Errors
 /// Asked to stop, or a device that failed.
@@ -59,10 +72,10 @@ pub fn accumulate<D: Insert>(
     set: &ParticleSet,
     images: &ParticleImages,
     usable: &[usize],
-    rmax: f64,
-    seed: u64,
+    how: Insertion,
 ) -> Result<Accumulated, StageError> {
-    let grid = PaddedGrid::for_sums(images.box_px(), 2.0, rmax);
+    let Insertion { rmax, padding, ewald, seed } = how;
+    let grid = PaddedGrid::for_sums(images.box_px(), padding, rmax);
     let scale = FixedPoint::new(largest_coefficient(ctx, images, usable), 1.0, usable.len() as u64);
     let mine: Vec<usize> = usable.iter().copied().skip(ctx.comm.rank()).step_by(ctx.comm.size()).collect();
     let halves: Result<Vec<_>, _> = HalfSet::BOTH.iter().map(|_| device.accumulator(grid, scale)).collect();
@@ -72,7 +85,7 @@ pub fn accumulate<D: Insert>(
     };
     let mut left_out = Vec::new();
     let mut counts = [0i64; 2];
-    let mut buffer = SliceBuffer::default();
+    let mut buffer = SliceBuffer::new(ewald);
     ctx.say(EventKind::Phase { name: "insert".into(), total: usable.len() as u64 });
     for (chunk_number, chunk) in mine.chunks(AT_ONCE).enumerate() {
         if failure.is_none() {

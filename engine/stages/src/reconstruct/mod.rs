@@ -1,10 +1,12 @@
 //! `reconstruct`: half maps and a filtered map from particles whose poses are known.
 //!
-//! README.md has the method. No numerics here: `run` is the sequence, `accumulate` goes through the particles.
+//! README.md has the method. No numerics here: `run` is the sequence, `accumulate` goes through the particles, `trial` tells which
+//! curvature of the Ewald sphere fits.
 
 mod accumulate;
 mod report;
 mod run;
+mod trial;
 
 pub(crate) use accumulate::half_of;
 

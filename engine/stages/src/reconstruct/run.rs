@@ -1,7 +1,8 @@
 //! The sequence: read the table, insert, symmetrise, compare the halves, filter, write.
 
-use super::accumulate::{Accumulated, accumulate};
+use super::accumulate::{Accumulated, Insertion, accumulate};
 use super::report;
+use super::trial::{self, Trial};
 use crate::particle_images::{ParticleImages, UnfitParticle};
 use crate::{Ctx, StageError};
 use ndarray::Array3;
@@ -10,6 +11,7 @@ use vitreous_compute::mask;
 use vitreous_compute::ops::grid::PaddedGrid;
 use vitreous_compute::ops::insert::Insert;
 use vitreous_compute::reconstruct::tau2_from_fsc;
+use vitreous_compute::slices::Ewald;
 use vitreous_formats::{mrc, table};
 use vitreous_jobs::reconstruct::Reconstruct;
 use vitreous_model::event::EventKind;
@@ -50,25 +52,66 @@ pub fn run<D: Insert>(ctx: &Ctx<'_>, device: &D) -> Result<Report, StageError> {
         (0..set.particles.len()).filter(|&i| images.has(i) && set.particles[i].pose.is_some()).collect();
     let wanted = params.max_resolution.map_or(f64::INFINITY, |a| n as f64 * set.pixel_size_a / a);
     let rmax = wanted.min(PaddedGrid::last_shell_end(n));
-    let accumulated = accumulate(ctx, device, &set, &images, &usable, rmax, params.seed)?;
-    for bad in &accumulated.left_out {
-        unfit.push(UnfitParticle::of(&set, bad.index, &bad.reason));
+    let diameter_a = params.diameter.unwrap_or(USUAL_DIAMETER * n as f64 * set.pixel_size_a);
+    let independent = f64::from(mask.mean().unwrap_or(1.0)) / params.symmetry.rotations().len() as f64;
+    let mut result: Option<Reconstructed> = None;
+    for (place, &curvature) in params.ewald.trials().iter().enumerate() {
+        let ewald = curvature.map(|curvature| Ewald { curvature, diameter_a });
+        let how = Insertion { rmax, padding: params.padding, ewald, seed: params.seed };
+        let accumulated = accumulate(ctx, device, &set, &images, &usable, how)?;
+        if place == 0 {
+            // the images that fail are the same in every trial
+            for bad in &accumulated.left_out {
+                unfit.push(UnfitParticle::of(&set, bad.index, &bad.reason));
+            }
+            ParticleImages::accept(ctx, &unfit, set.particles.len(), params.max_bad_fraction)?;
+            check_halves(&accumulated)?;
+        }
+        if !ctx.is_root() {
+            // one rank is enough for what is left
+            continue;
+        }
+        ctx.say(EventKind::Phase { name: "maps".into(), total: 0 });
+        let counts = accumulated.counts;
+        let maps = maps_of(accumulated, &params, &mask, rmax);
+        let trial = Trial { curvature, fsc: maps.fsc.corrected.clone() };
+        match &mut result {
+            None => result = Some(Reconstructed { maps, counts, trials: vec![trial], best: 0, independent }),
+            Some(result) => result.consider(maps, trial),
+        }
     }
-    ParticleImages::accept(ctx, &unfit, set.particles.len(), params.max_bad_fraction)?;
-    check_halves(&accumulated)?;
-    if !ctx.is_root() {
-        // one rank is enough for what is left
-        return Ok(Report::new("Reconstruction"));
+    let Some(result) = result else { return Ok(Report::new("Reconstruction")) };
+    write(ctx, &result.maps, &set)?;
+    Ok(report::report(&result, &set, &params))
+}
+
+/// What all trials gave.
+pub struct Reconstructed {
+    /// Maps of the best trial.
+    pub maps: Maps,
+    /// Particles by half.
+    pub counts: [usize; 2],
+    /// All trials.
+    pub trials: Vec<Trial>,
+    /// Place of the best one.
+    pub best: usize,
+    /// Part of the coefficients of a shell that are independent.
+    pub independent: f64,
+}
+
+impl Reconstructed {
+    /// Takes a further trial in, and its maps if they are better.
+    fn consider(&mut self, maps: Maps, trial: Trial) {
+        self.trials.push(trial);
+        let best = trial::best_of(&self.trials, self.independent);
+        if best != self.best {
+            (self.best, self.maps) = (best, maps);
+        }
     }
-    let counts = accumulated.counts;
-    ctx.say(EventKind::Phase { name: "maps".into(), total: 0 });
-    let maps = maps_of(accumulated, &params, mask, rmax);
-    write(ctx, &maps, &set)?;
-    Ok(report::report(&maps, &set, counts, &params))
 }
 
 /// The symmetrised halves as maps, their FSC, and the filtered map of all.
-fn maps_of(accumulated: Accumulated, params: &Reconstruct, mask: Array3<f32>, rmax: f64) -> Maps {
+fn maps_of(accumulated: Accumulated, params: &Reconstruct, mask: &Array3<f32>, rmax: f64) -> Maps {
     let [one, two] = accumulated.sums.map(|sums| sums.symmetrised(params.symmetry));
     let halves = [one.map(None, rmax), two.map(None, rmax)];
     let fsc = corrected_fsc(halves[0].view(), halves[1].view(), mask.view(), params.seed);

@@ -16,6 +16,7 @@ use vitreous_compute::parity::symmetric_phantom::SymmetricPhantom;
 use vitreous_formats::{mrc, table};
 use vitreous_model::conventions::signed_frequency;
 use vitreous_model::ctf::CtfParams;
+use vitreous_model::ewald::Curvature;
 use vitreous_model::half_set::HalfSet;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::particle::{Particle, ParticleSet};
@@ -113,6 +114,47 @@ fn the_phantom_comes_back_with_ctf_shifts_and_symmetry() {
     let scale =
         got.iter().zip(&want).map(|(a, b)| a * b).sum::<f32>() / want.iter().map(|b| b * b).sum::<f32>();
     assert!((scale - 1.0).abs() < 0.05, "{scale}");
+}
+
+/// Replaces the images by those of a thick object whose defocus changes with height, as slow electrons show it.
+fn make_thick(images: &mut [Array2<f32>], set: &mut ParticleSet, curvature: Curvature) {
+    let phantom = SymmetricPhantom::new(BOX, 12, 0.8, 11.0, PointGroup::C1, 6);
+    for (index, (image, particle)) in images.iter_mut().zip(&mut set.particles).enumerate() {
+        let defocus_a = 150.0 + 8.0 * (index % 40) as f64;
+        let ctf = CtfParams {
+            defocus_u_a: defocus_a,
+            defocus_v_a: defocus_a,
+            voltage: Kilovolt(0.1),
+            cs: Millimetre(0.0),
+            ..ctf(index)
+        };
+        let pose = particle.pose.unwrap();
+        let mut slice = phantom.image(pose.rotation, 14.0, |z, [qx, qy]| {
+            let layer = ctf.with_defocus_raised(curvature.sign() * z * PIXEL_A);
+            layer.value(qx.hypot(qy) / (BOX as f64 * PIXEL_A), qy.atan2(qx))
+        });
+        slice.shift(pose.shift_a[0] / PIXEL_A, pose.shift_a[1] / PIXEL_A);
+        *image = slice.into_box();
+        particle.ctf = Some(ctf);
+    }
+}
+
+#[test]
+fn the_right_curvature_of_the_ewald_sphere_is_found() {
+    for (curvature, name) in [(Curvature::Forward, "forward"), (Curvature::Reversed, "reversed")] {
+        let dir = tempfile::tempdir().unwrap();
+        write_particles(dir.path(), 600, |images, set| make_thick(images, set, curvature));
+        let (report, _) =
+            run(dir.path(), "J2", &Solo, json!({"ewald": "best", "max_resolution": 9.2})).unwrap();
+        assert_eq!(report.data["curvature"], json!(name));
+        let lead = report.get("curvature_lead").unwrap() * -curvature.sign();
+        assert!(lead > 3.0, "{name}: {lead}");
+        // what is kept is what that curvature alone gives, on any number of ranks
+        Threads::run(2, |comm| {
+            run(dir.path(), "J3", comm, json!({"ewald": name, "max_resolution": 9.2})).map(|_| ()).unwrap()
+        });
+        assert_eq!(map(&dir.path().join("J2"), "map.mrc"), map(&dir.path().join("J3"), "map.mrc"));
+    }
 }
 
 #[test]

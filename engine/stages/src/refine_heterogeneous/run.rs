@@ -35,6 +35,7 @@ fn settings(params: &RefineHeterogeneous, classes: usize) -> Settings {
         amplitudes: params.amplitudes,
         modes: MODES,
         padding: params.padding,
+        curvature: None,
         join_halves_below_a: params.join_halves_below,
         keep_half_sets: params.keep_half_sets,
         seed: params.seed,

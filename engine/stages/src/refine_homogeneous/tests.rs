@@ -8,16 +8,23 @@ use crate::refinement::simulated::{
     BOX, PARTICLES, PIXEL_A, Project, object, project, project_of, project_with,
 };
 use ndarray::Array3;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
 use serde_json::{Value, json};
 use vitreous_compute::comm::{Comm, Solo, Threads};
 use vitreous_compute::fourier::HalfVolume;
 use vitreous_compute::fsc::fsc_of_maps;
+use vitreous_compute::parity::symmetric_phantom::SymmetricPhantom;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter, read_volume, write_volume};
 use vitreous_formats::table::particles;
 use vitreous_model::conventions::resolution_at;
+use vitreous_model::ctf::CtfParams;
+use vitreous_model::ewald::Curvature;
 use vitreous_model::pose::{Pose, Rotation};
 use vitreous_model::report::Report;
 use vitreous_model::symmetry::PointGroup;
+use vitreous_model::units::{Kilovolt, Millimetre};
 
 /// Runs the stage in `job` from the true map; it is asked to stop after `patience` checkpoints.
 fn run(
@@ -55,6 +62,54 @@ fn poses_and_map_are_found() {
     assert!(to_truth <= golden.truth_fsc05_a, "{to_truth} Å");
     assert_eq!(report.get("half1_particles"), report.get("half2_particles"));
     assert_eq!(report.data["fsc"].as_array().unwrap().len(), BOX / 2 + 1);
+}
+
+/// A thick object in slow electrons: its halves and the truth agree by the curvature that made the images, not by the other.
+#[test]
+fn the_curvature_of_the_ewald_sphere_is_corrected() {
+    let project = project(PointGroup::C1, 1.0);
+    let phantom = SymmetricPhantom::new(BOX, 24, 1.0, 12.0, PointGroup::C1, 4);
+    let path = project.dir.path().join("J1/particles.h5");
+    let mut set = particles::read(&path).unwrap();
+    let spec = MrcSpec::images(BOX, BOX, PIXEL_A);
+    let mut writer = MrcWriter::create(&project.dir.path().join("J1/stack.mrcs"), spec).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(8);
+    for (index, (particle, pose)) in set.particles.iter_mut().zip(&project.truth).enumerate() {
+        let defocus_a = 200.0 + 8.0 * (index % 40) as f64;
+        let ctf = CtfParams {
+            defocus_u_a: defocus_a,
+            defocus_v_a: defocus_a,
+            voltage: Kilovolt(0.2),
+            cs: Millimetre(0.0),
+            ..particle.ctf.unwrap()
+        };
+        let mut slice = phantom.image(pose.rotation, 0.5 * BOX as f64, |z, [qx, qy]| {
+            let layer = ctf.with_defocus_raised(Curvature::Forward.sign() * z * PIXEL_A);
+            layer.value(qx.hypot(qy) / (BOX as f64 * PIXEL_A), qy.atan2(qx))
+        });
+        slice.shift(pose.shift_a[0] / PIXEL_A, pose.shift_a[1] / PIXEL_A);
+        let image = slice.into_box();
+        let sd = (image.iter().map(|v| v * v).sum::<f32>() / image.len() as f32).sqrt();
+        let noisy = image.mapv(|v| v / sd + rng.sample::<f32, _>(StandardNormal));
+        writer.append(noisy.as_slice().unwrap()).unwrap();
+        (particle.ctf, particle.pose) = (Some(ctf), Some(*pose));
+    }
+    writer.finish().unwrap();
+    particles::write(&path, &set).unwrap();
+    let truth = phantom.volume();
+    write_volume(&project.dir.path().join("J2/map.mrc"), &truth, PIXEL_A).unwrap();
+    let agreement = |job: &str, ewald: &str| {
+        let mut params = project.params();
+        (params["search"], params["max_iterations"], params["ewald"]) =
+            (json!("local"), json!(2), json!(ewald));
+        run(&project, job, params, &Solo, usize::MAX).unwrap();
+        let map = read_volume(&project.dir.path().join(job).join("map.mrc")).unwrap().data;
+        let curve = fsc_of_maps(map.view(), truth.view(), None);
+        curve[12..=17].iter().sum::<f64>() / 6.0
+    };
+    let (flat, right, wrong) =
+        (agreement("J3", "none"), agreement("J4", "forward"), agreement("J5", "reversed"));
+    assert!(right > flat && right > wrong + 0.05, "flat {flat}, forward {right}, reversed {wrong}");
 }
 
 #[test]

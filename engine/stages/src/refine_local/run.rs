@@ -32,6 +32,7 @@ fn settings(params: &RefineLocal) -> Result<Settings, BadParam> {
         amplitudes: params.amplitudes,
         modes: 1,
         padding: params.padding,
+        curvature: params.ewald.curvature(),
         join_halves_below_a: params.join_halves_below,
         keep_half_sets: params.keep_half_sets,
         seed: params.seed,

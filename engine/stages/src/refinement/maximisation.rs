@@ -17,7 +17,7 @@ use vitreous_compute::nonuniform::{self, Regularised};
 use vitreous_compute::ops::grid::PaddedGrid;
 use vitreous_compute::ops::insert::{FixedGrid, FixedPoint, Insert, InsertError, SliceSums};
 use vitreous_compute::reconstruct::tau2_from_fsc;
-use vitreous_compute::slices::{PosedImage, SliceBuffer};
+use vitreous_compute::slices::{Ewald, PosedImage, SliceBuffer};
 use vitreous_jobs::refinement::{Masking, Regularisation};
 use vitreous_model::half_set::HalfSet;
 
@@ -84,7 +84,9 @@ impl<'a, D: Insert> Accumulation<'a, D> {
             FixedPoint::new(most * LARGEST_COEFFICIENT_SD / least.sqrt(), most * most / least, images);
         let empty = || device.accumulator(grid, scale).map_err(device_error);
         let sums = classes.clone().map(|_| Ok([empty()?, empty()?])).collect::<Result<_, StageError>>()?;
-        Ok(Self { device, data, state, grid, classes, sums, buffer: SliceBuffer::default() })
+        let diameter_a = data.geometry.diameter_a;
+        let buffer = SliceBuffer::new(settings.curvature.map(|curvature| Ewald { curvature, diameter_a }));
+        Ok(Self { device, data, state, grid, classes, sums, buffer })
     }
 
     /// Adds a chunk's images, whole-box transforms, at their poses.

@@ -24,6 +24,7 @@ use vitreous_compute::ops::align::Align;
 use vitreous_compute::ops::insert::Insert;
 use vitreous_compute::ops::pose_search::PoseSearch;
 use vitreous_jobs::refinement::{self, Masking, Regularisation, Search};
+use vitreous_model::ewald::Curvature;
 use vitreous_model::symmetry::PointGroup;
 
 /// What a device must be able to do.
@@ -74,6 +75,8 @@ pub struct Settings {
     pub modes: usize,
     /// Padding of the grids in Fourier space, where it is given.
     pub padding: Option<f64>,
+    /// Curvature of the Ewald sphere that maps are corrected for; what they are compared with stays flat.
+    pub curvature: Option<Curvature>,
     /// Frequencies below this, Å, are averaged between the halves.
     pub join_halves_below_a: f64,
     /// Use the half-sets of the input particles, if they have them.

@@ -29,6 +29,7 @@ pub fn settings(params: &RefineHomogeneous, regularisation: Regularisation) -> S
         amplitudes: params.amplitudes,
         modes: params.modes as usize,
         padding: params.padding,
+        curvature: params.ewald.curvature(),
         join_halves_below_a: params.join_halves_below,
         keep_half_sets: params.keep_half_sets,
         seed: params.seed,

@@ -24,7 +24,7 @@ const TRUTH: &str = "truth.h5";
 const TRUTH_MOVING: &str = "truth_moving.h5";
 /// Images of a stack.
 const STACK: usize = 1000;
-/// Edge of the box in which images with aberrations are made, in boxes.
+/// Edge of the box in which images with aberrations or curvature are made, in boxes.
 const ROOM: usize = 2;
 /// Images in the report.
 pub(super) const SHOWN: usize = 12;
@@ -36,8 +36,8 @@ pub(super) fn simulate(
     specimen: &Specimen,
 ) -> Result<(Report, Vec<Output>), StageError> {
     let box_px = params.box_size as usize;
-    // with aberrations what the CTF spreads beyond the box is cut off, as by extraction, and does not come back on the other side
-    let room = if microscope.aberrations.is_none() { 1 } else { ROOM };
+    // with these what the CTF spreads beyond the box is cut off, as by extraction, and does not come back on the other side
+    let room = if microscope.aberrations.is_none() && !params.ewald { 1 } else { ROOM };
     let potential = Potential::new(specimen, room * box_px, microscope.pixel_a);
     let micelle = Micelle::new(specimen, params.detergent);
     check_micelle(params, microscope, micelle.as_ref())?;
@@ -49,6 +49,7 @@ pub(super) fn simulate(
         defocus_a: [params.min_defocus, params.max_defocus, params.max_astigmatism],
         optics: microscope.optics,
         aberrations: microscope.aberrations,
+        layers: params.ewald,
         shift_a: params.shift,
         moving_rad: params.moving_angle.to_radians(),
         hinge_a,

@@ -106,7 +106,34 @@ impl<'a> Potential<'a> {
         shift_px: [f64; 2],
         matrix: [[f64; 2]; 2],
     ) -> HalfImage {
-        let spread = self.spread(conformation, rotation, shift_px, matrix);
+        let atoms = self.seen(conformation, rotation);
+        self.transformed(&self.spread(&atoms, shift_px, matrix, |_| 1.0), matrix)
+    }
+
+    /// The same in layers across the line of sight, with the z of each in the image frame, Å: an atom counts for the two
+    /// layers beside it, `thickness_a` apart, so that what changes smoothly along z is interpolated linearly.
+    pub fn layers_of(
+        &self,
+        conformation: &Conformation,
+        rotation: Rotation,
+        shift_px: [f64; 2],
+        matrix: [[f64; 2]; 2],
+        thickness_a: f64,
+    ) -> Vec<(f64, HalfImage)> {
+        let atoms = self.seen(conformation, rotation);
+        let layer = |z: f64| (z / thickness_a).floor() as i64;
+        let first = atoms.iter().map(|(p, _)| layer(p[2])).min().unwrap_or(0);
+        let last = atoms.iter().map(|(p, _)| layer(p[2])).max().unwrap_or(0);
+        let of_layer = |index: i64| {
+            let z_a = index as f64 * thickness_a;
+            let share = |z: f64| (1.0 - (z - z_a).abs() / thickness_a).max(0.0) as f32;
+            (z_a, self.transformed(&self.spread(&atoms, shift_px, matrix, share), matrix))
+        };
+        (first..=last + 1).map(of_layer).collect()
+    }
+
+    /// The transform of atoms on the fine grid, freed of the kernel, with the scattering of each kind.
+    fn transformed(&self, spread: &[[f32; CHANNELS]], matrix: [[f64; 2]; 2]) -> HalfImage {
         let mut out = HalfImage::zeros_box(self.n);
         let scale = VOLT_A2 / (self.pixel_a * self.pixel_a);
         for channel in 0..CHANNELS {
@@ -172,35 +199,42 @@ impl<'a> Potential<'a> {
         ((a * x + b * y).powi(2) + (c * x + d * y).powi(2)) / (edge * edge)
     }
 
-    /// The atoms seen along a direction and moved, then brought to `Mᵀ r`, on the fine grid `[grid, grid]`, four weights
-    /// a point.
-    fn spread(
-        &self,
-        conformation: &Conformation,
-        rotation: Rotation,
-        shift_px: [f64; 2],
-        [[a, b], [c, d]]: [[f64; 2]; 2],
-    ) -> Vec<[f32; CHANNELS]> {
-        let mut plane = vec![[0.0; CHANNELS]; self.grid * self.grid];
-        let m = rotation.matrix();
-        let per_a = self.grid as f64 / (self.n as f64 * self.pixel_a);
-        let per_px = self.grid as f64 / self.n as f64;
-        let middle = centre(self.grid) as f64;
+    /// Where the atoms lie in the image frame, Å, and their weights.
+    fn seen(&self, conformation: &Conformation, rotation: Rotation) -> Vec<([f64; 3], &[f32; CHANNELS])> {
         let moving = self.specimen.moving;
         let of_model = self.specimen.positions_a.iter().enumerate();
         let of_model = of_model.map(|(index, &p)| conformation.place(moving, index, p)).zip(&self.weights);
         let further = conformation.carbons_a.iter().map(|&p| (p, &self.carbon));
-        for (p, weights) in of_model.chain(further) {
-            // the image frame's x and y of the volume's point p: rows of R⁻¹, columns of R
-            let along = |axis: usize| m[0][axis] * p[0] + m[1][axis] * p[1] + m[2][axis] * p[2];
-            let at = [0, 1].map(|axis: usize| along(axis) * per_a + shift_px[axis] * per_px);
+        let to_image = rotation.inverse();
+        of_model.chain(further).map(|(p, weights)| (to_image.apply(p), weights)).collect()
+    }
+
+    /// Atoms in the image frame, each with a share that depends on its z in Å, moved, then brought to `Mᵀ r`, on the fine
+    /// grid `[grid, grid]`, four weights a point.
+    fn spread(
+        &self,
+        atoms: &[([f64; 3], &[f32; CHANNELS])],
+        shift_px: [f64; 2],
+        [[a, b], [c, d]]: [[f64; 2]; 2],
+        share: impl Fn(f64) -> f32,
+    ) -> Vec<[f32; CHANNELS]> {
+        let mut plane = vec![[0.0; CHANNELS]; self.grid * self.grid];
+        let per_a = self.grid as f64 / (self.n as f64 * self.pixel_a);
+        let per_px = self.grid as f64 / self.n as f64;
+        let middle = centre(self.grid) as f64;
+        for (p, weights) in atoms {
+            let share = share(p[2]);
+            if share == 0.0 {
+                continue;
+            }
+            let at = [0, 1].map(|axis: usize| p[axis] * per_a + shift_px[axis] * per_px);
             let (xs, kx) = self.kernel.at(a * at[0] + c * at[1] + middle);
             let (ys, ky) = self.kernel.at(b * at[0] + d * at[1] + middle);
             for (y, ky) in ys.into_iter().zip(ky) {
                 let row = &mut plane[y * self.grid..(y + 1) * self.grid];
                 for (x, kx) in xs.into_iter().zip(kx) {
                     let cell = &mut row[x];
-                    let k = kx * ky;
+                    let k = share * kx * ky;
                     (0..CHANNELS).for_each(|channel| cell[channel] += k * weights[channel]);
                 }
             }

@@ -7,10 +7,12 @@ use super::random::{Purpose, normal, rotation, stream, uniform};
 use ndarray::{Array2, s};
 use num_complex::Complex32;
 use serde::{Deserialize, Serialize};
+use std::f64::consts::PI;
 use vitreous_compute::fourier::HalfImage;
 use vitreous_model::aberrations::Aberrations;
 use vitreous_model::conventions::{centre, signed_frequency};
 use vitreous_model::ctf::CtfParams;
+use vitreous_model::ewald::Curvature;
 use vitreous_model::pose::{Pose, Rotation};
 
 /// Images from which the signal's variance is taken.
@@ -30,6 +32,8 @@ pub struct ImageSetup<'a> {
     pub optics: CtfParams,
     /// Further errors of the lenses.
     pub aberrations: Aberrations,
+    /// Whether each layer of the particle has the defocus of its height.
+    pub layers: bool,
     /// Largest displacement along x and y, Å.
     pub shift_a: f64,
     /// Standard deviation of the moving part's turn about each axis, radians.
@@ -90,16 +94,39 @@ impl ImageSetup<'_> {
             |micelle: &Micelle| micelle.carbons(&mut stream(self.seed, Purpose::Conformation, index, 1));
         let carbons_a = self.micelle.map(molecules).unwrap_or_default();
         let conformation = Conformation { turn: truth.turn, carbons_a };
-        let matrix = self.aberrations.magnification;
-        let mut half = self.potential.projection_of(&conformation, truth.pose.rotation, shift_px, matrix);
-        if self.aberrations.is_none() {
-            apply_ctf(&mut half, &truth.ctf, self.pixel_a);
-            return half.into_box();
-        }
-        self.apply_optics(&mut half, &truth.ctf);
+        let (matrix, rotation) = (self.aberrations.magnification, truth.pose.rotation);
+        let half = if self.layers {
+            let thickness_a = self.layer_a();
+            let layers =
+                self.potential.layers_of(&conformation, rotation, shift_px, matrix, thickness_a).into_iter();
+            let seen = layers.map(|(z_a, mut layer)| {
+                self.apply_optics(&mut layer, &at_height(truth.ctf, z_a));
+                layer
+            });
+            seen.reduce(|mut sum, layer| {
+                sum.data_mut().zip_mut_with(&layer.data(), |a, b| *a += b);
+                sum
+            })
+            .expect("there should always be a layer")
+        } else {
+            let mut half = self.potential.projection_of(&conformation, rotation, shift_px, matrix);
+            if self.aberrations.is_none() {
+                apply_ctf(&mut half, &truth.ctf, self.pixel_a);
+                return half.into_box();
+            }
+            self.apply_optics(&mut half, &truth.ctf);
+            half
+        };
         let whole = half.into_box();
         let first = centre(whole.nrows()) - centre(self.box_px);
         whole.slice(s![first..first + self.box_px, first..first + self.box_px]).to_owned()
+    }
+
+    /// Distance of layers, Å: the phase of the CTF changes by a quarter of a radian from one to the next at Nyquist's
+    /// frequency, so that linear interpolation between them is good to 1 %.
+    fn layer_a(&self) -> f64 {
+        let nyquist = 0.5 / self.pixel_a;
+        0.25 / (PI * self.optics.voltage.wavelength_a() * nyquist * nyquist)
     }
 
     /// Multiplies a transform by `c exp(-iφ)` at `M k`.
@@ -135,6 +162,11 @@ impl ImageSetup<'_> {
         image.iter_mut().for_each(|v| *v = (f64::from(*v) * scale + normal(rng)) as f32);
         image
     }
+}
+
+/// The CTF of a layer at `z_a` Å of the image frame, whose z points against the beam (`vitreous_model::ewald`).
+fn at_height(ctf: CtfParams, z_a: f64) -> CtfParams {
+    ctf.with_defocus_raised(Curvature::Forward.sign() * z_a)
 }
 
 fn variance(image: &Array2<f32>) -> f64 {

@@ -6,7 +6,7 @@ use super::potential::{Conformation, Potential};
 use super::random::{Purpose, rotation, stream, uniform};
 use super::scattering::{VOLT_A2, excess};
 use super::specimen::{AtomClass, MovingPart, Preparation, Specimen};
-use super::stacks::ImageTruth;
+use super::stacks::{ImageSetup, ImageTruth};
 use crate::{Ctx, Stage, StageError};
 use ndarray::{ArrayView2, s};
 use serde_json::{Value, json};
@@ -61,12 +61,26 @@ fn optics() -> CtfParams {
 
 /// The transform of the projection at `q`, straight from the formula.
 fn oracle(specimen: &Specimen, rotation: Rotation, shift_a: [f64; 2], k: [f64; 2]) -> (f64, f64) {
+    sum_over_atoms(specimen, rotation, shift_a, k, |_| 1.0)
+}
+
+/// The same with a factor that depends on an atom's z in the image frame, Å.
+fn sum_over_atoms(
+    specimen: &Specimen,
+    rotation: Rotation,
+    shift_a: [f64; 2],
+    k: [f64; 2],
+    factor: impl Fn(f64) -> f64,
+) -> (f64, f64) {
     let radius = k[0].hypot(k[1]);
     let mut sum = (0.0, 0.0);
     for (i, p) in specimen.positions_a.iter().enumerate() {
         let seen = rotation.inverse().apply(*p);
         let class = specimen.classes[usize::from(specimen.class_of[i])];
-        let f = VOLT_A2 * specimen.occupancies[i] * excess(class.element, class.b_a2, radius).unwrap();
+        let f = factor(seen[2])
+            * VOLT_A2
+            * specimen.occupancies[i]
+            * excess(class.element, class.b_a2, radius).unwrap();
         let phase = -TAU * (k[0] * (seen[0] + shift_a[0]) + k[1] * (seen[1] + shift_a[1]));
         sum.0 += f * phase.cos();
         sum.1 += f * phase.sin();
@@ -102,6 +116,54 @@ fn projections_equal_the_sum_over_atoms() {
     }
     // accuracy of the width-6 kernel at oversampling 1.5
     assert!((error / power).sqrt() < 2e-4, "{}", (error / power).sqrt());
+}
+
+#[test]
+fn layers_have_the_defocus_of_their_height() {
+    let specimen = carbon_and_oxygen(60, 20.0);
+    let (n, pixel_a) = (48, 1.5);
+    let potential = Potential::new(&specimen, n, pixel_a);
+    // slow electrons: the phase differs by half a radian between the top and the middle
+    let slow = CtfParams { voltage: Kilovolt(20.0), cs: Millimetre(0.01), ..optics() };
+    let mut setup = ImageSetup {
+        box_px: n,
+        potential: &potential,
+        pixel_a,
+        defocus_a: [900.0, 1500.0, 50.0],
+        optics: slow,
+        aberrations: Default::default(),
+        layers: true,
+        shift_a: 3.0,
+        moving_rad: 0.0,
+        hinge_a: None,
+        micelle: None,
+        seed: 5,
+    };
+    let truth = setup.truth(0);
+    let mut error_of = |layers: bool, sign: f64| {
+        setup.layers = layers;
+        let half = HalfImage::of_box(setup.signal(0, &truth).view());
+        let (mut error, mut power) = (0.0, 0.0);
+        for ((y, x), found) in half.data().indexed_iter() {
+            let qy = signed_frequency(y, n);
+            if 2 * qy.unsigned_abs() >= n || 2 * x >= n {
+                continue;
+            }
+            let k = [x as f64, qy as f64].map(|q| q / (n as f64 * pixel_a));
+            let (radius, azimuth) = (k[0].hypot(k[1]), k[1].atan2(k[0]));
+            let wanted = sum_over_atoms(&specimen, truth.pose.rotation, truth.pose.shift_a, k, |z| {
+                truth.ctf.with_defocus_raised(sign * z).value(radius, azimuth)
+            });
+            let area = pixel_a * pixel_a;
+            error += (f64::from(found.re) * area - wanted.0).powi(2)
+                + (f64::from(found.im) * area - wanted.1).powi(2);
+            power += wanted.0 * wanted.0 + wanted.1 * wanted.1;
+        }
+        (error / power).sqrt()
+    };
+    // forward: what is higher is nearer to the source
+    assert!(error_of(true, -1.0) < 0.01, "{}", error_of(true, -1.0));
+    assert!(error_of(true, 1.0) > 0.1 && error_of(false, -1.0) > 0.1);
 }
 
 #[test]
