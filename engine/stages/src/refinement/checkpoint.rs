@@ -6,7 +6,7 @@ use super::state::{ClassState, IterationRecord, ParticleState, State};
 use ndarray::Array3;
 
 /// First bytes of a checkpoint.
-const MAGIC: &[u8; 8] = b"VTRREFN3";
+const MAGIC: &[u8; 8] = b"VTRREFN4";
 
 /// Name in the job folder.
 pub const FILE: &str = "checkpoint/refinement.bin";
@@ -77,6 +77,7 @@ pub fn encode(state: &State, fingerprint: u64) -> Vec<u8> {
     out.u64(fingerprint);
     out.u64(state.iteration.into());
     out.u64(state.classified.into());
+    out.u64(state.refills.into());
     out.u64(u64::from(state.ended) | u64::from(state.search) << 1);
     let Progress { best_resolved, stalled, change_deg } = state.progress;
     for value in [state.resolved, state.well_resolved, state.shift_sigma_a, best_resolved, change_deg] {
@@ -120,6 +121,7 @@ pub fn decode(bytes: &[u8], fingerprint: u64) -> Option<State> {
     }
     let iteration = u32::try_from(input.u64()?).ok()?;
     let classified = u32::try_from(input.u64()?).ok()?;
+    let refills = u32::try_from(input.u64()?).ok()?;
     let flags = input.u64()?;
     let [resolved, well_resolved, shift_sigma_a, best_resolved, change_deg] =
         [input.f64()?, input.f64()?, input.f64()?, input.f64()?, input.f64()?];
@@ -136,6 +138,7 @@ pub fn decode(bytes: &[u8], fingerprint: u64) -> Option<State> {
     let state = State {
         iteration,
         classified,
+        refills,
         ended: flags & 1 != 0,
         search: flags & 2 != 0,
         resolved,
@@ -184,6 +187,7 @@ mod unit {
         State {
             iteration: 3,
             classified: 2,
+            refills: 1,
             ended: false,
             search: true,
             resolved: 11.0,

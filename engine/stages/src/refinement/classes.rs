@@ -14,6 +14,13 @@ pub const ITERATIONS_AS_A_WHOLE: u32 = 8;
 /// Least iterations with several classes: they begin to differ slowly.
 pub const LEAST_ITERATIONS: u32 = 12;
 
+/// A class with a smaller share of the particles is empty: chance gave it too little of what it might have become, and what it
+/// has left makes no map.
+const EMPTY: f64 = 0.01;
+
+/// How many times an empty class is filled again. Where there are fewer states than classes it empties each time.
+const MOST_REFILLS: u32 = 2;
+
 /// A share smaller than this is left out of the map: it would cost an insertion and change nothing.
 pub const LEAST_SHARE: f64 = 0.02;
 
@@ -80,8 +87,55 @@ pub fn shares_of(log_evidence: &[f64], whole: bool) -> Vec<f64> {
     weights.iter().map(|weight| weight / sum).collect()
 }
 
+/// Particles put into classes by chance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Draw {
+    /// All, of one map, into this many classes.
+    Split(usize),
+    /// Half of one class's into an empty one, for the n-th time, from 0.
+    Refill {
+        /// The class they are taken from.
+        from: usize,
+        /// The empty class.
+        into: usize,
+        /// How many times classes were filled before.
+        before: u32,
+    },
+}
+
+impl Draw {
+    /// The empty class that is filled after an iteration with these shares of the classes, if one is: from the largest one,
+    /// in which two states may hide; the next time, if that was in vain, from the second largest.
+    pub fn refill(shares: &[f64], before: u32) -> Option<Self> {
+        if before >= MOST_REFILLS {
+            return None;
+        }
+        let into = (0..shares.len())
+            .filter(|&class| shares[class] < EMPTY)
+            .min_by(|&a, &b| shares[a].total_cmp(&shares[b]))?;
+        let mut full: Vec<usize> = (0..shares.len()).filter(|&class| shares[class] >= EMPTY).collect();
+        // stable: of equal ones the first
+        full.sort_by(|&a, &b| shares[b].total_cmp(&shares[a]));
+        let from = *full.get(before as usize % full.len().max(1))?;
+        Some(Self::Refill { from, into, before })
+    }
+
+    /// The class that the particle `id`, now of `class`, is put into; none if it stays as it is.
+    pub fn class_of(self, class: usize, id: u64, seed: u64) -> Option<usize> {
+        match self {
+            Self::Split(classes) => Some(by_chance(id, seed, classes)),
+            Self::Refill { from, .. } if class != from => None,
+            Self::Refill { from, into, before } => {
+                // other throws than those of the split and of earlier times
+                let seed = seed.wrapping_add(1 + u64::from(before));
+                Some([from, into][by_chance(id, seed, 2)])
+            }
+        }
+    }
+}
+
 /// The class of a particle when one map is split: chance, from the seed and the particle's id alone.
-pub fn by_chance(id: u64, seed: u64, classes: usize) -> usize {
+fn by_chance(id: u64, seed: u64, classes: usize) -> usize {
     use super::data::scrambled;
     (scrambled(scrambled(id) ^ scrambled(seed.wrapping_add(1))) % classes.max(1) as u64) as usize
 }
@@ -145,6 +199,22 @@ mod unit {
         assert!((gain(21, 1.0, 1, 100.0) / all - 0.5).abs() < 1e-12);
         // only shell 1 has signal, and the band may be longer than the curve
         assert_eq!(own_gain(&[1.0, 1.0, -0.3, f64::NAN], 0, 9.0, 1.0, 1, 1.0), 4.0 * PI);
+    }
+
+    #[test]
+    fn an_empty_class_is_filled_from_the_largest_and_then_from_the_next() {
+        let shares = [0.3, 0.002, 0.6, 0.098];
+        let first = Draw::refill(&shares, 0).unwrap();
+        assert_eq!(first, Draw::Refill { from: 2, into: 1, before: 0 });
+        assert_eq!(Draw::refill(&shares, 1), Some(Draw::Refill { from: 0, into: 1, before: 1 }));
+        assert_eq!(Draw::refill(&shares, MOST_REFILLS), None);
+        assert_eq!(Draw::refill(&[0.4, 0.6], 0), None);
+        assert_eq!(Draw::refill(&[0.0, 0.0], 0), None);
+        // half of the one, none of the others
+        assert_eq!(first.class_of(0, 5, 1), None);
+        let moved = (0..2000).filter(|&id| first.class_of(2, id, 1) == Some(1)).count();
+        assert!((900..1100).contains(&moved), "{moved}");
+        assert!((0..100).any(|id| first.class_of(2, id, 1) != Some(2 - by_chance(id, 1, 2))));
     }
 
     #[test]

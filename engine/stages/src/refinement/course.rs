@@ -2,7 +2,7 @@
 
 use super::checkpoint;
 use super::chunks::Chunks;
-use super::classes;
+use super::classes::{self, Draw};
 use super::data::Data;
 use super::expectation::{ChunkOutcome, Expectation, worth_searching};
 use super::maximisation::{Accumulation, HalfMaps, LEAST_NOISE, amplitudes_from, noise_from, shift_sigma_a};
@@ -97,6 +97,7 @@ fn first_state<D: Engine>(
     let mut state = State {
         iteration: 0,
         classified: 0,
+        refills: 0,
         ended: false,
         search: !local,
         resolved: start_radius,
@@ -160,17 +161,18 @@ fn iterate<D: Engine>(
     ctx.say(EventKind::Phase { name, total: data.usable.len() as u64 });
     let scoring = state.search.then_some(Scoring::Likelihood);
     let expectation = Expectation::new(device, data, settings, state, radii, scoring)?;
-    let splits = splits(settings, state);
-    let classes = if splits { settings.classes } else { state.classes.len() };
+    let draw = draw(data, settings, state);
+    let classes = if let Some(Draw::Split(classes)) = draw { classes } else { state.classes.len() };
     let mut accumulation = Accumulation::new(device, data, settings, state, radii.box_px, 0..classes)?;
     let mut lists = Vec::new();
     chunks.for_each(ctx, chunks.count(), |chunk, images| {
         let range = chunks.range(chunk);
         let mut outcome = expectation.of_chunk(range.clone(), images);
-        if splits {
+        if let Some(draw) = draw {
             for (particle, which) in outcome.particles.iter_mut().zip(range.clone()) {
-                let class = classes::by_chance(data.id(which), settings.seed, classes);
-                *particle = classes::put_into(particle, class);
+                if let Some(class) = draw.class_of(particle.class(), data.id(which), settings.seed) {
+                    *particle = classes::put_into(particle, class);
+                }
             }
         }
         accumulation.add(range, images, &outcome.particles)?;
@@ -192,7 +194,13 @@ fn iterate<D: Engine>(
             .into_iter()
             .map(|grids| HalfMaps::new(ctx, data, settings, grids, state.resolved))
             .collect();
-        let next = next_state(data, settings, chunks, state, &outcomes, &maps, radii.full);
+        let mut next = next_state(data, settings, chunks, state, &outcomes, &maps, radii.full);
+        if let Some(Draw::Refill { from, into, before }) = draw {
+            // as after the split: what chance made needs its time
+            (next.classified, next.refills, next.ended) = (1, before + 1, false);
+            let text = format!("class {} was empty and got half of class {}", into + 1, from + 1);
+            ctx.say(EventKind::Message { text });
+        }
         bytes = checkpoint::encode(&next, data.fingerprint);
         ctx.create(checkpoint::FILE, |out| {
             out.write_all(&bytes).map_err(|e| StageError::io(&ctx.job_dir, e))
@@ -210,12 +218,23 @@ fn not_whole() -> StageError {
     )
 }
 
-/// Whether the one map is split into classes in the iteration that follows `state`.
-fn splits(settings: &Settings, state: &State) -> bool {
-    let is_one = state.classes.len() < settings.classes;
-    // poses that were given need no iterations to be found
-    let known = settings.search == Search::Local;
-    is_one && (known || state.iteration + 1 >= classes::ITERATIONS_BEFORE_SPLIT)
+/// What chance decides in the iteration that follows `state`: into which class each particle goes when the one map is split,
+/// or when a class that the split made has lost its particles and there is time to fill it again.
+fn draw(data: &Data, settings: &Settings, state: &State) -> Option<Draw> {
+    if state.classes.len() < settings.classes {
+        // poses that were given need no iterations to be found
+        let known = settings.search == Search::Local;
+        let now = known || state.iteration + 1 >= classes::ITERATIONS_BEFORE_SPLIT;
+        return now.then_some(Draw::Split(settings.classes));
+    }
+    let from_chance = data.starts.len() < settings.classes;
+    let settled = state.classified >= classes::ITERATIONS_AS_A_WHOLE;
+    let time = state.iteration + classes::LEAST_ITERATIONS <= settings.max_iterations;
+    if !(from_chance && settled && time) {
+        return None;
+    }
+    let shares = classes::shares(&classes::occupancies(data, &state.particles, state.classes.len()));
+    Draw::refill(&shares, state.refills)
 }
 
 /// The state that follows from an iteration's poses and maps.
@@ -259,6 +278,7 @@ fn next_state(
     let mut next = State {
         iteration,
         classified,
+        refills: state.refills,
         ended: enough && !is_early || iteration >= settings.max_iterations,
         search: settings.search == Search::Global && worth_searching(iteration, jumped),
         resolved,

@@ -136,6 +136,8 @@ pub struct State {
     pub iteration: u32,
     /// Iterations done since there are several classes.
     pub classified: u32,
+    /// How many times an empty class was filled again.
+    pub refills: u32,
     /// Whether refinement has ended.
     pub ended: bool,
     /// Whether the next iteration searches, and does not only refine the last poses.
