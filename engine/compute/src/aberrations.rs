@@ -7,6 +7,7 @@
 
 use crate::fourier::HalfImage;
 use crate::polar::sample::bessel_i0;
+use nalgebra::DMatrix;
 use ndarray::Array2;
 use num_complex::Complex32;
 use std::f64::consts::{PI, TAU};
@@ -17,8 +18,10 @@ use vitreous_model::exposure::OpticsGroup;
 const WIDTH: usize = 6;
 /// Points of the fine grid per pixel.
 const OVERSAMPLING: usize = 2;
-/// Kernel values kept per point of the fine grid; read linearly between.
-const STEPS: usize = 512;
+/// Points that are read at once along a row; those beyond the kernel have no weight.
+const LANES: usize = 8;
+/// Degree of the polynomials that stand for the kernel between two points: good to 1e-6.
+const DEGREE: usize = 9;
 
 /// What frees images of one optics group, box and pixel size of their aberrations.
 #[derive(Debug, Clone)]
@@ -71,48 +74,27 @@ impl ImageCorrection {
 struct Resampling {
     n: usize,
     matrix: [[f64; 2]; 2],
-    beta: f64,
     /// One over the kernel's transform by |q|.
     undo: Vec<f32>,
-    /// The kernel at distances from 0 in steps of `1 / STEPS` fine points, beyond its end one more.
-    table: Vec<f32>,
+    weights: KernelWeights,
 }
 
 impl Resampling {
     fn new(n: usize, matrix: [[f64; 2]; 2]) -> Self {
-        let oversampling = OVERSAMPLING as f64;
-        // Beatty, Nishimura & Pauly 2005, IEEE Trans. Med. Imaging 24, 799, eq. 5
-        let beta = PI * ((WIDTH as f64 / oversampling * (oversampling - 0.5)).powi(2) - 0.8).sqrt();
-        let mut new = Self { n, matrix, beta, undo: Vec::new(), table: Vec::new() };
-        let reach = WIDTH as f64 / 2.0;
-        new.table = (0..=WIDTH / 2 * STEPS + 1).map(|i| new.kernel(i as f64 / STEPS as f64) as f32).collect();
-        // the kernel's transform by the midpoint rule, fine enough for its small step at the ends
-        const PARTS: usize = 4096;
-        let transform = |q: usize| {
-            let step = 2.0 * reach / PARTS as f64;
-            let term = |i: usize| {
-                let u = (i as f64 + 0.5) * step - reach;
-                new.kernel(u) * (TAU * q as f64 * u / (OVERSAMPLING * n) as f64).cos()
-            };
-            step * (0..PARTS).map(term).sum::<f64>()
-        };
-        new.undo = (0..=n / 2).map(|q| (1.0 / transform(q)) as f32).collect();
-        new
-    }
-
-    fn kernel(&self, u: f64) -> f64 {
-        let inside = 1.0 - (2.0 * u / WIDTH as f64).powi(2);
-        if inside < 0.0 { 0.0 } else { bessel_i0(self.beta * inside.sqrt()) / bessel_i0(self.beta) }
+        let kernel = Kernel::new();
+        let undo = (0..=n / 2).map(|q| (1.0 / kernel.transform(q, OVERSAMPLING * n)) as f32).collect();
+        Self { n, matrix, undo, weights: KernelWeights::of(&kernel) }
     }
 
     fn apply(&self, image: &Array2<f32>) -> Array2<f32> {
         let n = self.n;
         let fine_n = OVERSAMPLING * n;
+        let [[a, b], [c, d]] = self.matrix;
         let half = HalfImage::of_box(image.view());
         let mut padded = HalfImage::zeros_box(fine_n);
         {
             let mut data = padded.data_mut();
-            let scale = (OVERSAMPLING * OVERSAMPLING) as f32;
+            let scale = (OVERSAMPLING * OVERSAMPLING) as f32 * (a * d - b * c).abs() as f32;
             for y in 0..n {
                 let qy = signed_frequency(y, n);
                 // Nyquist is left out: it is the sum of two frequencies that go different ways
@@ -126,38 +108,100 @@ impl Resampling {
                 }
             }
         }
+        // the first points once more beyond the last, so that no place reaches over the end
         let fine = padded.into_box();
-        let [[a, b], [c, d]] = self.matrix;
-        let determinant = (a * d - b * c).abs() as f32;
+        let stride = fine_n + LANES;
+        let mut cyclic: Vec<f32> = Vec::with_capacity(stride * stride);
+        for y in (0..fine_n).chain(0..LANES) {
+            let row = fine.row(y % fine_n);
+            cyclic.extend(row.iter().chain(row.iter().cycle().take(LANES)));
+        }
         let (middle, fine_middle) = (centre(n) as f64, centre(fine_n) as f64);
+        let along = |r: f64| {
+            let position = OVERSAMPLING as f64 * r + fine_middle;
+            let first = (position - 0.5 * WIDTH as f64).ceil();
+            let weights = self.weights.at((first - position) as f32 + 0.5 * WIDTH as f32);
+            ((first as i64).rem_euclid(fine_n as i64) as usize, weights)
+        };
         Array2::from_shape_fn((n, n), |(y, x)| {
             let (x, y) = (x as f64 - middle, y as f64 - middle);
-            let at = [a * x + c * y, b * x + d * y].map(|r| OVERSAMPLING as f64 * r + fine_middle);
-            determinant * self.read(&fine, at)
+            let ((first_x, along_x), (first_y, along_y)) = (along(a * x + c * y), along(b * x + d * y));
+            let mut sum = [0f32; LANES];
+            for (i, weight) in along_y[..WIDTH].iter().enumerate() {
+                let start = (first_y + i) * stride + first_x;
+                let points = &cyclic[start..start + LANES];
+                (0..LANES).for_each(|lane| sum[lane] += points[lane] * weight);
+            }
+            (0..LANES).map(|lane| sum[lane] * along_x[lane]).sum()
         })
     }
+}
 
-    /// The fine image at a place in its pixels, cyclically.
-    fn read(&self, fine: &Array2<f32>, [x, y]: [f64; 2]) -> f32 {
-        let size = fine.nrows();
-        let (xs, kx) = self.at(x, size);
-        let (ys, ky) = self.at(y, size);
-        ys.into_iter()
-            .zip(ky)
-            .map(|(y, ky)| (0..WIDTH).map(|i| fine[[y, xs[i]]] * kx[i]).sum::<f32>() * ky)
-            .sum()
+/// Weights of the points around a place, each a polynomial of where the place lies between two points.
+#[derive(Debug, Clone)]
+struct KernelWeights {
+    /// Coefficients by power, from the highest, of all points; those beyond the kernel's are 0.
+    powers: [[f32; LANES]; DEGREE + 1],
+}
+
+impl KernelWeights {
+    /// Polynomials through the kernel's values at Chebyshev's nodes.
+    fn of(kernel: &Kernel) -> Self {
+        let nodes: [f64; DEGREE + 1] =
+            std::array::from_fn(|i| (PI * (i as f64 + 0.5) / (DEGREE + 1) as f64).cos());
+        let matrix =
+            DMatrix::from_fn(DEGREE + 1, DEGREE + 1, |i, power| nodes[i].powi((DEGREE - power) as i32));
+        let values = DMatrix::from_fn(DEGREE + 1, WIDTH, |i, point| {
+            kernel.value(0.5 * (nodes[i] + 1.0) - 0.5 * WIDTH as f64 + point as f64)
+        });
+        let solved = matrix.lu().solve(&values).expect("Chebyshev's nodes should differ");
+        let mut powers = [[0.0; LANES]; DEGREE + 1];
+        for (power, lanes) in powers.iter_mut().enumerate() {
+            (0..WIDTH).for_each(|point| lanes[point] = solved[(power, point)] as f32);
+        }
+        Self { powers }
     }
 
-    fn at(&self, position: f64, size: usize) -> ([usize; WIDTH], [f32; WIDTH]) {
-        let first = (position - 0.5 * WIDTH as f64).ceil();
-        let points = std::array::from_fn(|i| (first as i64 + i as i64).rem_euclid(size as i64) as usize);
-        let values = std::array::from_fn(|i| {
-            let at = (first + i as f64 - position).abs() * STEPS as f64;
-            let below = (at as usize).min(self.table.len() - 2);
-            let part = (at - below as f64) as f32;
-            self.table[below] + (self.table[below + 1] - self.table[below]) * part
-        });
-        (points, values)
+    /// Weights for a place whose first point lies `part` (0 to 1) of a point inside the kernel's end.
+    #[inline(always)]
+    fn at(&self, part: f32) -> [f32; LANES] {
+        let s = 2.0 * part - 1.0;
+        let mut weights = self.powers[0];
+        for coefficients in &self.powers[1..] {
+            (0..LANES).for_each(|lane| weights[lane] = weights[lane] * s + coefficients[lane]);
+        }
+        weights
+    }
+}
+
+/// The Kaiser-Bessel kernel on the fine grid.
+struct Kernel {
+    beta: f64,
+}
+
+impl Kernel {
+    fn new() -> Self {
+        let oversampling = OVERSAMPLING as f64;
+        // Beatty, Nishimura & Pauly 2005, IEEE Trans. Med. Imaging 24, 799, eq. 5
+        Self { beta: PI * ((WIDTH as f64 / oversampling * (oversampling - 0.5)).powi(2) - 0.8).sqrt() }
+    }
+
+    /// Its value `u` fine points from the middle.
+    fn value(&self, u: f64) -> f64 {
+        let inside = 1.0 - (2.0 * u / WIDTH as f64).powi(2);
+        if inside < 0.0 { 0.0 } else { bessel_i0(self.beta * inside.sqrt()) / bessel_i0(self.beta) }
+    }
+
+    /// Its transform at q of a grid of `fine_n` points, by the midpoint rule, fine enough for its small step at the ends.
+    fn transform(&self, q: usize, fine_n: usize) -> f64 {
+        const PARTS: usize = 4096;
+        let reach = WIDTH as f64 / 2.0;
+        let step = 2.0 * reach / PARTS as f64;
+        let term = |i: usize| {
+            let u = (i as f64 + 0.5) * step - reach;
+            self.value(u) * (TAU * q as f64 * u / fine_n as f64).cos()
+        };
+        step * (0..PARTS).map(term).sum::<f64>()
     }
 }
 
@@ -209,6 +253,19 @@ mod tests {
         let plain = seen(n, pixel_a, &group(Aberrations::default()));
         let power = |image: &Array2<f32>| image.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
         (power(&(&found - &plain)) / power(&plain)).sqrt()
+    }
+
+    #[test]
+    fn polynomials_are_the_kernel() {
+        let kernel = Kernel::new();
+        let weights = KernelWeights::of(&kernel);
+        for step in 0..=200 {
+            let part = f64::from(step) / 200.0;
+            for (point, weight) in weights.at(part as f32).into_iter().enumerate() {
+                let wanted = if point < WIDTH { kernel.value(part - 3.0 + point as f64) } else { 0.0 };
+                assert!((f64::from(weight) - wanted).abs() < 3e-6, "{part} {point}: {weight}, {wanted}");
+            }
+        }
     }
 
     #[test]

@@ -91,9 +91,8 @@ impl Compared {
             out.power[shell] += f64::from(seen.norm_sqr());
             out.cross.push(seen * value.conj() * weight);
             out.norm.push(value.norm_sqr() * weight);
-            let turns = ctf.turns(qx.into(), qy.into());
-            let (sin, cos) = ((turns - turns.round()) * TAU).sin_cos();
-            out.turn.push(Complex32::new(cos as f32, sin as f32));
+            let (sin, cos) = ctf.sin_cos(qx.into(), qy.into());
+            out.turn.push(Complex32::new(cos, sin));
         }
         out
     }

@@ -19,8 +19,8 @@ use vitreous_model::pose::Pose;
 
 /// Particles at once.
 const CHUNK: usize = 128;
-/// Particles from which noise and amplitude are taken.
-const SAMPLE: usize = 1024;
+/// Particles from which noise and amplitude are taken: a shell of radius 10 has some ten thousand coefficients of them.
+const SAMPLE: usize = 256;
 /// Numbers of a particle that ranks exchange.
 const NUMBERS: usize = 9;
 

@@ -6,6 +6,7 @@ use super::potential::{Conformation, Potential};
 use super::random::{Purpose, normal, rotation, stream, uniform};
 use ndarray::{Array2, s};
 use num_complex::Complex32;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
 use vitreous_compute::fourier::HalfImage;
@@ -151,8 +152,10 @@ impl ImageSetup<'_> {
     /// Mean variance of the signal over a box, of the first images, (V·Å)².
     pub fn signal_variance(&self, images: u64) -> f64 {
         let count = images.min(VARIANCE_IMAGES);
-        let sum: f64 = (0..count).map(|i| variance(&self.signal(i, &self.truth(i)))).sum();
-        sum / count.max(1) as f64
+        let one = |i: u64| variance(&self.signal(i, &self.truth(i)));
+        // collected, so that they are added in their order
+        let all: Vec<f64> = (0..count).into_par_iter().map(one).collect();
+        all.iter().sum::<f64>() / count.max(1) as f64
     }
 
     /// The image of `index` with noise of variance 1, and the signal scaled by `scale` (1/(V·Å)).
