@@ -14,7 +14,8 @@
 //! width at half maximum is three wavelengths of the band.
 
 use crate::fourier::HalfVolume;
-use ndarray::{Array3, ArrayView3, Axis, Zip};
+use ndarray::{Array3, ArrayView3, ArrayViewMut2, Axis, Zip};
+use rayon::prelude::*;
 use std::f64::consts::PI;
 
 /// Bands are this factor of frequency apart; each reaches to its neighbours' centres.
@@ -70,9 +71,11 @@ pub fn regularised(halves: [ArrayView3<'_, f32>; 2], mask: ArrayView3<'_, f32>, 
     let inside = mask.iter().filter(|&&m| m > 0.5).count().max(1) as f64;
     let mut goes_on = true;
     for which in 0..radii.len() {
+        // by r², a whole number
+        let shares: Vec<f64> = (0..=n * n).map(|r2| share((r2 as f64).sqrt(), which, &radii)).collect();
         let bands = transforms.each_ref().map(|transform| {
             let mut band = transform.clone();
-            band.weigh(|r| share(r, which, &radii));
+            band.weigh(|r| shares[(r * r + 0.5) as usize]);
             band.into_box()
         });
         let width = (WINDOW_WAVELENGTHS * n as f64 / radii[which]).min(n as f64);
@@ -154,29 +157,60 @@ fn tent_mean(volume: &mut Array3<f32>, width: f64) {
         return;
     }
     for axis in 0..3 {
-        Zip::from(volume.lanes_mut(Axis(axis))).par_for_each(|mut lane| {
-            let mut line: Vec<f64> = lane.iter().map(|&v| f64::from(v)).collect();
-            for _ in 0..2 {
-                line = box_mean(&line, reach);
+        // planes that hold the axis, and x
+        let across = if axis == 0 { 1 } else { 0 };
+        let planes: Vec<ArrayViewMut2<'_, f32>> = volume.axis_iter_mut(Axis(across)).collect();
+        planes.into_par_iter().for_each_init(Lines::default, |lines, mut plane| {
+            // rows follow each other along z or y; here along x
+            if axis == 2 {
+                plane.swap_axes(0, 1);
             }
-            lane.iter_mut().zip(&line).for_each(|(out, &v)| *out = v as f32);
+            lines.tent(plane, reach);
         });
     }
 }
 
-/// Mean of the `2 reach + 1` values about each.
-fn box_mean(line: &[f64], reach: usize) -> Vec<f64> {
-    let mut sum: f64 = line.iter().take(reach).sum();
-    let count = (2 * reach + 1) as f64;
-    (0..line.len())
-        .map(|at| {
-            sum += line.get(at + reach).copied().unwrap_or(0.0);
-            if let Some(left) = at.checked_sub(reach + 1) {
-                sum -= line[left];
-            }
-            sum / count
-        })
-        .collect()
+/// Columns that are summed at once, so that a block of them stays in the cache.
+const COLUMNS: usize = 64;
+
+/// Some columns of a plane, row by row, and room for their means.
+#[derive(Default)]
+struct Lines {
+    values: Vec<f64>,
+    means: Vec<f64>,
+}
+
+impl Lines {
+    /// Means under a tent along the columns of a plane.
+    fn tent(&mut self, mut plane: ArrayViewMut2<'_, f32>, reach: usize) {
+        for mut block in plane.axis_chunks_iter_mut(Axis(1), COLUMNS) {
+            let columns = block.ncols();
+            self.values.clear();
+            self.values.extend(block.iter().map(|&v| f64::from(v)));
+            self.means.resize(self.values.len(), 0.0);
+            box_mean(&self.values, &mut self.means, columns, reach);
+            box_mean(&self.means, &mut self.values, columns, reach);
+            block.iter_mut().zip(&self.values).for_each(|(out, &v)| *out = v as f32);
+        }
+    }
+}
+
+/// Means of the `2 reach + 1` rows about each of `values`, which has `columns` numbers a row.
+fn box_mean(values: &[f64], means: &mut [f64], columns: usize, reach: usize) {
+    let row = |at: usize| values.get(at * columns..(at + 1) * columns);
+    let part = 1.0 / (2 * reach + 1) as f64;
+    let mut sums = vec![0.0; columns];
+    let add = |sums: &mut [f64], row: &[f64]| sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
+    (0..reach).filter_map(row).for_each(|row| add(&mut sums, row));
+    for (at, means) in means.chunks_exact_mut(columns).enumerate() {
+        if let Some(next) = row(at + reach) {
+            add(&mut sums, next);
+        }
+        if let Some(last) = at.checked_sub(reach + 1).and_then(row) {
+            sums.iter_mut().zip(last).for_each(|(sum, v)| *sum -= v);
+        }
+        means.iter_mut().zip(&sums).for_each(|(mean, sum)| *mean = sum * part);
+    }
 }
 
 #[cfg(test)]
@@ -212,10 +246,32 @@ mod tests {
     #[test]
     fn a_running_mean_is_the_mean() {
         let line: Vec<f64> = (0..10).map(|i| f64::from(i * i)).collect();
-        for (at, mean) in box_mean(&line, 2).into_iter().enumerate() {
-            let window = at.saturating_sub(2)..(at + 3).min(10);
-            let expected = line[window].iter().sum::<f64>() / 5.0;
-            assert!((mean - expected).abs() < 1e-12);
+        // beside it a column that is twice as large
+        let values: Vec<f64> = line.iter().flat_map(|v| [*v, 2.0 * v]).collect();
+        for reach in [2, 20] {
+            let mut means = vec![f64::NAN; 20];
+            box_mean(&values, &mut means, 2, reach);
+            for at in 0..10usize {
+                let window = at.saturating_sub(reach)..(at + reach + 1).min(10);
+                let expected = line[window].iter().sum::<f64>() / (2 * reach + 1) as f64;
+                assert!(
+                    (means[2 * at] - expected).abs() < 1e-12
+                        && (means[2 * at + 1] - 2.0 * expected).abs() < 1e-12
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_point_becomes_a_tent_along_every_axis() {
+        let mut volume = Array3::zeros((9, 9, 9));
+        volume[[4, 4, 4]] = 27f32;
+        // boxes of three: 1/9, 2/9, 3/9, 2/9, 1/9
+        tent_mean(&mut volume, 3.0);
+        let tent = |at: usize| 3.0 - (at as f32 - 4.0).abs();
+        for ((z, y, x), &found) in volume.indexed_iter() {
+            let expected = 27.0 * [z, y, x].map(|at| tent(at).max(0.0) / 9.0).iter().product::<f32>();
+            assert!((found - expected).abs() < 1e-6, "{z} {y} {x}: {found}");
         }
     }
 

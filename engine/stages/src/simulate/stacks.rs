@@ -105,7 +105,7 @@ impl ImageSetup<'_> {
                 layer
             });
             seen.reduce(|mut sum, layer| {
-                sum.data_mut().zip_mut_with(&layer.data(), |a, b| *a += b);
+                sum.data_mut().zip_mut_with(layer.data(), |a, b| *a += b);
                 sum
             })
             .expect("there should always be a layer")

@@ -123,14 +123,13 @@ fn layers_have_the_defocus_of_their_height() {
     let specimen = carbon_and_oxygen(60, 20.0);
     let (n, pixel_a) = (48, 1.5);
     let potential = Potential::new(&specimen, n, pixel_a);
-    // slow electrons: the phase differs by half a radian between the top and the middle
-    let slow = CtfParams { voltage: Kilovolt(20.0), cs: Millimetre(0.01), ..optics() };
     let mut setup = ImageSetup {
         box_px: n,
         potential: &potential,
         pixel_a,
         defocus_a: [900.0, 1500.0, 50.0],
-        optics: slow,
+        // slow electrons: the phase differs by half a radian between the top and the middle
+        optics: CtfParams { voltage: Kilovolt(20.0), cs: Millimetre(0.01), ..optics() },
         aberrations: Default::default(),
         layers: true,
         shift_a: 3.0,
@@ -154,9 +153,8 @@ fn layers_have_the_defocus_of_their_height() {
             let wanted = sum_over_atoms(&specimen, truth.pose.rotation, truth.pose.shift_a, k, |z| {
                 truth.ctf.with_defocus_raised(sign * z).value(radius, azimuth)
             });
-            let area = pixel_a * pixel_a;
-            error += (f64::from(found.re) * area - wanted.0).powi(2)
-                + (f64::from(found.im) * area - wanted.1).powi(2);
+            let found = [found.re, found.im].map(|v| f64::from(v) * pixel_a * pixel_a);
+            error += (found[0] - wanted.0).powi(2) + (found[1] - wanted.1).powi(2);
             power += wanted.0 * wanted.0 + wanted.1 * wanted.1;
         }
         (error / power).sqrt()
