@@ -286,13 +286,11 @@ mod tests {
         // slow electrons: at the last shells the phase differs by one and a half radians between the top and the middle
         let ctfs: Vec<CtfParams> =
             (0..views.len()).map(|i| ctf_at(0.1, 75.0 + (i % 40) as f64 * 5.0)).collect();
-        let layered = |view: &Rotation, ctf: &CtfParams| {
-            phantom.image(*view, rmax, |z, [qx, qy]| {
-                let layer = ctf.with_defocus_raised(Curvature::Reversed.sign() * z * pixel_a);
-                layer.value(qx.hypot(qy) / (n as f64 * pixel_a), qy.atan2(qx))
-            })
-        };
-        let images: Vec<HalfImage> = views.iter().zip(&ctfs).map(|(view, ctf)| layered(view, ctf)).collect();
+        let images: Vec<HalfImage> = views
+            .iter()
+            .zip(&ctfs)
+            .map(|(view, ctf)| phantom.thick_image(*view, rmax, ctf, Curvature::Reversed, pixel_a))
+            .collect();
         let truth = phantom.transform();
         let posed: Vec<PosedImage<'_>> = images
             .iter()

@@ -6,6 +6,8 @@ use num_complex::{Complex32, Complex64};
 use rand::{RngExt, SeedableRng};
 use std::f64::consts::{PI, TAU};
 use vitreous_model::conventions::signed_frequency;
+use vitreous_model::ctf::CtfParams;
+use vitreous_model::ewald::Curvature;
 use vitreous_model::pose::Rotation;
 use vitreous_model::symmetry::PointGroup;
 
@@ -65,9 +67,16 @@ impl SymmetricPhantom {
         half
     }
 
-    /// The transform of an image that shows every blob with a contrast of its own: `contrast(z, q)`, with the blob's height
-    /// in the image frame in voxels and the frequency in Fourier pixels. Up to `rmax`, phases from the centre.
-    pub fn image(&self, rotation: Rotation, rmax: f64, contrast: impl Fn(f64, [f64; 2]) -> f64) -> HalfImage {
+    /// The transform of an image of a thick object: every blob is seen with the defocus of its height in the image frame, for
+    /// voxels of `pixel_a` Å. Up to `rmax` Fourier pixels, phases from the centre.
+    pub fn thick_image(
+        &self,
+        rotation: Rotation,
+        rmax: f64,
+        ctf: &CtfParams,
+        curvature: Curvature,
+        pixel_a: f64,
+    ) -> HalfImage {
         let n = self.n as f64;
         let to_image = rotation.inverse();
         let seen: Vec<([f64; 3], f64)> =
@@ -80,10 +89,12 @@ impl SymmetricPhantom {
                 continue;
             }
             let envelope = (-2.0 * PI * PI * self.width * self.width * square / (n * n)).exp();
+            let (u, azimuth) = (square.sqrt() / (n * pixel_a), q[1].atan2(q[0]));
+            let contrast = |z: f64| ctf.with_defocus_raised(curvature.sign() * z * pixel_a).value(u, azimuth);
             let sum: Complex64 = seen
                 .iter()
                 .map(|(c, mass)| {
-                    *mass * contrast(c[2], q) * Complex64::cis(-TAU / n * (q[0] * c[0] + q[1] * c[1]))
+                    *mass * contrast(c[2]) * Complex64::cis(-TAU / n * (q[0] * c[0] + q[1] * c[1]))
                 })
                 .sum();
             *value = single(sum * envelope);

@@ -129,10 +129,7 @@ fn make_thick(images: &mut [Array2<f32>], set: &mut ParticleSet, curvature: Curv
             ..ctf(index)
         };
         let pose = particle.pose.unwrap();
-        let mut slice = phantom.image(pose.rotation, 14.0, |z, [qx, qy]| {
-            let layer = ctf.with_defocus_raised(curvature.sign() * z * PIXEL_A);
-            layer.value(qx.hypot(qy) / (BOX as f64 * PIXEL_A), qy.atan2(qx))
-        });
+        let mut slice = phantom.thick_image(pose.rotation, 14.0, &ctf, curvature, PIXEL_A);
         slice.shift(pose.shift_a[0] / PIXEL_A, pose.shift_a[1] / PIXEL_A);
         *image = slice.into_box();
         particle.ctf = Some(ctf);

@@ -83,10 +83,8 @@ fn the_curvature_of_the_ewald_sphere_is_corrected() {
             cs: Millimetre(0.0),
             ..particle.ctf.unwrap()
         };
-        let mut slice = phantom.image(pose.rotation, 0.5 * BOX as f64, |z, [qx, qy]| {
-            let layer = ctf.with_defocus_raised(Curvature::Forward.sign() * z * PIXEL_A);
-            layer.value(qx.hypot(qy) / (BOX as f64 * PIXEL_A), qy.atan2(qx))
-        });
+        let mut slice =
+            phantom.thick_image(pose.rotation, 0.5 * BOX as f64, &ctf, Curvature::Forward, PIXEL_A);
         slice.shift(pose.shift_a[0] / PIXEL_A, pose.shift_a[1] / PIXEL_A);
         let image = slice.into_box();
         let sd = (image.iter().map(|v| v * v).sum::<f32>() / image.len() as f32).sqrt();
