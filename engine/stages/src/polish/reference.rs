@@ -19,8 +19,8 @@ const MASK_EXTEND_A: f64 = 6.0;
 const MASK_EDGE_A: f64 = 8.0;
 /// FSC up to which the map is used.
 const LEAST_FSC: f64 = 0.143;
-/// Padding of the maps for interpolation.
-const PAD: f64 = 2.0;
+/// Padding of the maps for interpolation: with 2 the tracks are the same, for a third more memory (BENCHMARKS.md).
+const PAD: f64 = 1.5;
 /// Fewer shells tell no motion.
 const FEWEST_SHELLS: f64 = 4.0;
 
