@@ -64,7 +64,8 @@ fn poses_and_map_are_found() {
     assert_eq!(report.data["fsc"].as_array().unwrap().len(), BOX / 2 + 1);
 }
 
-/// A thick object in slow electrons: its halves and the truth agree by the curvature that made the images, not by the other.
+/// A thick object in slow electrons: the map is like the truth by the curvature that made the images, not by the other, and a
+/// little more than with flat slices, which lose signal but not phase.
 #[test]
 fn the_curvature_of_the_ewald_sphere_is_corrected() {
     let project = project(PointGroup::C1, 1.0);
