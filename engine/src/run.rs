@@ -5,6 +5,7 @@ use crate::claim::Claim;
 use crate::device::{self, Chosen};
 use crate::failure::{self, Failure};
 use crate::grant::{Grant, Limits};
+use crate::node_copies::{self, JobCopies, Told};
 use crate::ranks::{self, Ranks};
 use crate::signals::StopFlag;
 use crate::speaker::{self, Speaker};
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
+use vitreous_cache::Holder;
 use vitreous_compute::comm::Comm;
 use vitreous_compute::device::Device;
 use vitreous_jobs::JobType;
@@ -272,6 +274,8 @@ impl<'a> Prepared<'a> {
         ctx.job = self.job.number().to_string();
         ctx.params = self.params.clone();
         ctx.threads = grant.threads;
+        let (copies, own_copies) = node_copies::of_job(Told::by(comm, around.variable), self.holder(comm));
+        ctx.copies = copies;
         ctx.memory_mib = memory_mib;
         ctx.slice = args.slice;
         ctx.writer = self.writer(args.slice, claim);
@@ -282,7 +286,11 @@ impl<'a> Prepared<'a> {
         for input in &self.inputs {
             ctx.inputs.entry(input.slot.clone()).or_default().push(stage_input(input));
         }
-        let report = match (self.stage.run(&ctx), args.slice) {
+        let result = self.stage.run(&ctx);
+        if let (Some(copies), false) = (own_copies, claim.is_lost_now()) {
+            self.tell_of_copies(&copies, args.slice, comm);
+        }
+        let report = match (result, args.slice) {
             (Err(done @ StageError::SliceDone { .. }), Some(_)) => {
                 speaker.say(EventKind::Message { text: done.to_string() });
                 return Ok(());
@@ -297,6 +305,20 @@ impl<'a> Prepared<'a> {
             self.finish(&ctx, report)?;
         }
         Ok(())
+    }
+
+    /// In whose name copies are held.
+    fn holder(&self, comm: &dyn Comm) -> Holder {
+        let (job, project) = (self.job.number().to_string(), self.job.project_root().into());
+        Holder { job, project, rank: comm.rank(), ..Holder::default() }
+    }
+
+    /// Writes down what this rank had of its node's cache. The job stands without.
+    fn tell_of_copies(&self, copies: &JobCopies, slice: Option<Slice>, comm: &dyn Comm) {
+        let Some(used) = copies.used() else { return };
+        if let Err(error) = self.attempt.write_node_cache(slice.map(Slice::number), comm.rank(), &used) {
+            log::debug!("{error}");
+        }
     }
 
     /// What tells this process from others that write, or have written, into the job's folder.

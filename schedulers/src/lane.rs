@@ -4,6 +4,7 @@ use crate::site::{CommandTemplates, Site};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use vitreous_model::SCHEMA;
+use vitreous_model::node_cache::CacheSettings;
 use vitreous_model::resources::Resources;
 
 /// A lane that cannot be used.
@@ -183,6 +184,9 @@ pub struct Lane {
     /// Node-local scratch folder; may hold shell variables such as `$USER`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub scratch: String,
+    /// How images are kept there: `{enabled, quota_gib, reserve_gib, movies, keep}`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cache: CacheSettings,
     /// The engine on the nodes; absent: the one beside this `vitreous`, else the one in PATH.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<String>,
@@ -209,6 +213,10 @@ fn mpirun() -> String {
 
 fn yes() -> bool {
     true
+}
+
+fn is_default(cache: &CacheSettings) -> bool {
+    *cache == CacheSettings::default()
 }
 
 fn signal_s() -> u64 {
@@ -246,6 +254,7 @@ impl Default for Lane {
             limits: Limits::default(),
             slots: None,
             scratch: String::new(),
+            cache: CacheSettings::default(),
             engine: None,
             launcher: mpirun(),
             env: BTreeMap::new(),
@@ -309,6 +318,7 @@ impl Lane {
         if let Some(bad) = lane.env.keys().find(|key| !is_variable_name(key)) {
             return Err(malformed(format!("`{bad}` in `env` is no name of an environment variable")));
         }
+        lane.cache.validate().map_err(malformed)?;
         Ok(lane)
     }
 

@@ -64,6 +64,8 @@ pub struct LaneContext {
     pub signal_s: u64,
     /// Scratch folder; may be empty and may hold shell variables.
     pub scratch: String,
+    /// How images are kept there: JSON of `CacheSettings`.
+    pub cache: String,
     /// Shell lines before the engine; may be empty.
     pub setup: String,
     /// The site's own values.
@@ -186,6 +188,7 @@ impl LaneContext {
             requeue: lane.requeue,
             signal_s: lane.signal_s,
             scratch: lane.scratch.clone(),
+            cache: serde_json::to_string(&lane.cache).unwrap_or_default(),
             setup: lane.setup.clone(),
             vars: lane.vars.clone(),
         }

@@ -1,6 +1,7 @@
 //! One file per command: its arguments, its help with an example, and what it does.
 
 mod advance;
+mod cache;
 mod cancel;
 mod clean;
 mod completions;
@@ -63,6 +64,7 @@ pub static COMMANDS: &[Entry] = &[
     entry!(retry),
     entry!(advance),
     entry!(clean),
+    entry!(cache),
     entry!(lane),
     entry!(types),
     entry!(params),

@@ -59,7 +59,12 @@ pub(crate) fn place(folder: &CacheFolder, original: &Original) -> PathBuf {
 }
 
 /// Copies a file for the lease `id`. The copy has its name when this returns, or leaves nothing.
-pub(crate) fn copy(folder: &CacheFolder, id: &str, original: &Original, course: &Course) -> Result<(), NotCopied> {
+pub(crate) fn copy(
+    folder: &CacheFolder,
+    id: &str,
+    original: &Original,
+    course: &Course,
+) -> Result<(), NotCopied> {
     let key = original.key();
     let beside = folder.copying().join(format!("{id}-{key}"));
     std::fs::DirBuilder::new().mode(0o700).recursive(true).create(&beside)?;

@@ -8,7 +8,7 @@ use vitreous_project::ProjectError;
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// The file system refused.
-    #[error("cannot {action} `{}`: {source}", path.display())]
+    #[error("cannot {action} `{}`", path.display())]
     Io {
         /// A verb: `create`, `lock` …
         action: &'static str,

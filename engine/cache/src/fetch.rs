@@ -154,7 +154,11 @@ impl Lease {
     }
 
     /// Copies files, some at a time. Each is settled by its worker as soon as it is made, so that nobody waits for the others.
-    fn copy_all<'a>(&self, files: &'a [Wanted], watch: Watch<'_>) -> Vec<(&'a Wanted, Result<(), NotCopied>)> {
+    fn copy_all<'a>(
+        &self,
+        files: &'a [Wanted],
+        watch: Watch<'_>,
+    ) -> Vec<(&'a Wanted, Result<(), NotCopied>)> {
         let (id, course, next) = (self.id(), Course::default(), AtomicUsize::new(0));
         let total: u64 = files.iter().map(|wanted| wanted.original.size).sum();
         let outcomes = Mutex::new(Vec::with_capacity(files.len()));
@@ -210,7 +214,9 @@ impl Lease {
                             (*seen, *since) = (course, Instant::now());
                         }
                         if since.elapsed() > STALLED {
-                            fetched.direct.push(wanted.direct("the process that is to copy it makes no progress"));
+                            fetched
+                                .direct
+                                .push(wanted.direct("the process that is to copy it makes no progress"));
                         } else {
                             still.push((wanted, id));
                         }
@@ -275,7 +281,8 @@ mod tests {
     }
 
     fn lease(cache: &CacheFolder) -> Lease {
-        Lease::new(cache.clone(), Limits { reserve_bytes: 0, ..Limits::default() }, Holder::default()).expect("should lease")
+        Lease::new(cache.clone(), Limits { reserve_bytes: 0, ..Limits::default() }, Holder::default())
+            .expect("should lease")
     }
 
     #[test]
@@ -316,8 +323,14 @@ mod tests {
             let changed = Original { modified: (1, place), ..before.clone() };
             std::fs::write(&file, vec![8; bytes]).expect("should write");
             let refused = copy::copy(&cache, "1-1-1", &changed, &Course::default());
-            assert!(matches!(&refused, Err(NotCopied::Because(why)) if why.contains("changed")), "{refused:?}");
+            assert!(
+                matches!(&refused, Err(NotCopied::Because(why)) if why.contains("changed")),
+                "{refused:?}"
+            );
         }
-        assert!(crate::folder::entries(&cache.copying()).is_empty() && crate::folder::entries(&cache.files()).is_empty());
+        assert!(
+            crate::folder::entries(&cache.copying()).is_empty()
+                && crate::folder::entries(&cache.files()).is_empty()
+        );
     }
 }

@@ -62,7 +62,9 @@ impl CacheFolder {
     }
 
     fn make_parts(&self) -> Result<(), CacheError> {
-        [&self.root, &self.files(), &self.copying(), &self.removing(), &self.leases()].into_iter().try_for_each(|p| make(p))
+        [&self.root, &self.files(), &self.copying(), &self.removing(), &self.leases()]
+            .into_iter()
+            .try_for_each(|p| make(p))
     }
 
     /// The folder.
@@ -136,7 +138,8 @@ impl CacheFolder {
     /// # Errors
     /// The file system does not say.
     pub fn disk(&self) -> Result<(u64, u64), CacheError> {
-        let found = rustix::fs::statvfs(&self.root).map_err(|e| CacheError::io("ask for the space of", &self.root)(e.into()))?;
+        let found = rustix::fs::statvfs(&self.root)
+            .map_err(|e| CacheError::io("ask for the space of", &self.root)(e.into()))?;
         Ok((found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize))
     }
 }
@@ -144,7 +147,9 @@ impl CacheFolder {
 /// Makes a folder that only its owner may use, if it is not there.
 fn make(path: &Path) -> Result<(), CacheError> {
     match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(CacheError::io("create", path)(error)),
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(CacheError::io("create", path)(error))
+        }
         _ => Ok(()),
     }
 }

@@ -26,7 +26,9 @@ pub(crate) struct Entry {
 impl Entry {
     /// Whether it has the size of its original. What is inside is for the checksum to say.
     pub fn is_whole(&self) -> bool {
-        self.record.as_ref().is_some_and(|record| record.original.size == self.bytes && record.original.key() == self.key)
+        self.record
+            .as_ref()
+            .is_some_and(|record| record.original.size == self.bytes && record.original.key() == self.key)
     }
 }
 
@@ -162,6 +164,18 @@ impl CacheFolder {
     /// # Errors
     /// The cache cannot be locked or read.
     pub fn clean(&self, unused_for: Option<Duration>) -> Result<Cleaned, CacheError> {
+        self.clean_if(unused_for, true)
+    }
+
+    /// What [`CacheFolder::clean`] would remove.
+    ///
+    /// # Errors
+    /// As [`CacheFolder::clean`].
+    pub fn would_clean(&self, unused_for: Option<Duration>) -> Result<Cleaned, CacheError> {
+        self.clean_if(unused_for, false)
+    }
+
+    fn clean_if(&self, unused_for: Option<Duration>, really: bool) -> Result<Cleaned, CacheError> {
         let guard = self.lock()?;
         self.sweep(&guard);
         let leased = lease::live(self, &guard);
@@ -172,7 +186,9 @@ impl CacheFolder {
             if in_use.contains(&entry.key) {
                 cleaned.in_use += 1;
             } else if last.is_none_or(|last| (entry.used.0 as f64) < last) {
-                self.discard(&guard, &entry.key);
+                if really {
+                    self.discard(&guard, &entry.key);
+                }
                 cleaned.files += 1;
                 cleaned.bytes += entry.bytes;
             }

@@ -87,6 +87,7 @@ impl Lease {
     }
 
     /// What is used.
+    #[cfg(test)]
     pub(crate) fn uses(&self) -> BTreeMap<String, Use> {
         self.state().uses.clone()
     }
@@ -301,8 +302,11 @@ mod tests {
         let (one, two) = (lease(&folder, "J1"), lease(&folder, "J2"));
         let guard = folder.lock().expect("should lock");
         let change = |key: &str, now| (key.to_string(), now);
-        one.claim(&guard, &[change("a", Use::Held), change("b", Use::Copying(70)), change("c", Use::Copying(5))])
-            .expect("should write");
+        one.claim(
+            &guard,
+            &[change("a", Use::Held), change("b", Use::Copying(70)), change("c", Use::Copying(5))],
+        )
+        .expect("should write");
         one.settle("b", true).expect("should write");
         one.settle("a", false).expect("should write");
         let seen = live(&folder, &guard);
@@ -344,7 +348,8 @@ mod tests {
     fn a_line_cut_short_is_left_out() {
         let (scratch, _) = folder();
         let path = scratch.path().join("lease");
-        std::fs::write(&path, "{\"job\":\"J1\",\"project\":\"/p\",\"rank\":2}\nhold a\ncopy b 70").expect("should write");
+        std::fs::write(&path, "{\"job\":\"J1\",\"project\":\"/p\",\"rank\":2}\nhold a\ncopy b 70")
+            .expect("should write");
         let found = read(&path, "x".into());
         assert_eq!((found.uses.len(), found.holder.rank), (1, 2));
     }

@@ -148,7 +148,9 @@ fn course_of(lease: &Lease, owner: &Leased) -> u64 {
     let own = |path: &PathBuf| crate::folder::name_of(path).starts_with(&format!("{}-", owner.id));
     let copies = crate::folder::entries(&lease.folder().copying()).into_iter().filter(own);
     let times = copies.flat_map(|copy| crate::folder::entries(&copy)).filter_map(|file| file.metadata().ok());
-    let times = times.map(|found| (found.mtime() as u64).wrapping_mul(1_000_000_007).wrapping_add(found.mtime_nsec() as u64));
+    let times = times.map(|found| {
+        (found.mtime() as u64).wrapping_mul(1_000_000_007).wrapping_add(found.mtime_nsec() as u64)
+    });
     times.fold(owner.length as u64, u64::wrapping_add)
 }
 

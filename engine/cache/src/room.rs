@@ -65,10 +65,13 @@ pub(crate) fn admit(
     leased: &[Leased],
     entries: &[Entry],
 ) -> Result<Admitted, CacheError> {
-    let in_use: HashSet<&str> = leased.iter().flat_map(|lease| lease.uses.keys().map(String::as_str)).collect();
+    let in_use: HashSet<&str> =
+        leased.iter().flat_map(|lease| lease.uses.keys().map(String::as_str)).collect();
     let paths: HashSet<_> = wanted.iter().map(|original| &original.path).collect();
-    let mut free_to_go: Vec<&Entry> = entries.iter().filter(|entry| !in_use.contains(entry.key.as_str())).collect();
-    let is_outdated = |entry: &Entry| entry.record.as_ref().is_none_or(|record| paths.contains(&record.original.path));
+    let mut free_to_go: Vec<&Entry> =
+        entries.iter().filter(|entry| !in_use.contains(entry.key.as_str())).collect();
+    let is_outdated =
+        |entry: &Entry| entry.record.as_ref().is_none_or(|record| paths.contains(&record.original.path));
     free_to_go.sort_by_key(|entry| (!is_outdated(entry), entry.used));
     let evictable: u64 = free_to_go.iter().map(|entry| entry.bytes).sum();
 
@@ -113,14 +116,20 @@ fn room(folder: &CacheFolder, limits: &Limits, kept: u64, leased: &[Leased]) -> 
     let (free, _) = folder.disk()?;
     let unwritten = i128::from(planned) - i128::from(written(folder));
     let by_disk = i128::from(free) - unwritten.max(0) - i128::from(limits.reserve_bytes);
-    let by_quota = limits.quota_bytes.map_or(i128::MAX / 2, |quota| i128::from(quota) - i128::from(kept) - i128::from(planned));
+    let by_quota = limits
+        .quota_bytes
+        .map_or(i128::MAX / 2, |quota| i128::from(quota) - i128::from(kept) - i128::from(planned));
     Ok(Room { by_quota, by_disk })
 }
 
 /// Bytes on the disk of copies that are being made.
 fn written(folder: &CacheFolder) -> u64 {
     let files = entries(&folder.copying()).into_iter().flat_map(|copy| entries(&copy));
-    files.filter(|file| name_of(file) != crate::copy::RECORD).filter_map(|file| file.metadata().ok()).map(|found| found.blocks() * 512).sum()
+    files
+        .filter(|file| name_of(file) != crate::copy::RECORD)
+        .filter_map(|file| file.metadata().ok())
+        .map(|found| found.blocks() * 512)
+        .sum()
 }
 
 fn why_not(folder: &CacheFolder, limits: &Limits, room: Room) -> Result<String, CacheError> {

@@ -154,7 +154,11 @@ fn a_file_written_anew_is_copied_anew_and_its_old_copy_goes_first() {
     scene.file("stack.mrcs", 1, 3);
     // the clock of a file system may be slow
     let later = SystemTime::now() + Duration::from_secs(5);
-    std::fs::File::options().append(true).open(&stack).and_then(|file| file.set_modified(later)).expect("should set");
+    std::fs::File::options()
+        .append(true)
+        .open(&stack)
+        .and_then(|file| file.set_modified(later))
+        .expect("should set");
     let lease = scene.lease(Some(2));
     let fetched = fetch(&lease, std::slice::from_ref(&stack));
     assert_eq!((counts(&fetched), fetched.evicted.files), ((0, 1, 0), 1));
@@ -204,7 +208,10 @@ fn copies_of_before_a_restart_are_verified() {
     assert_eq!(passing.find(&paths).expect("should look").files, 0, "not worth it for one reading");
     let lease = scene.lease(None);
     assert_eq!(counts(&fetch(&lease, &paths)), (1, 1, 0));
-    assert_eq!(std::fs::read(lease.copy_of(&paths[1]).expect("held")).expect("should read"), vec![1; 1 << 20]);
+    assert_eq!(
+        std::fs::read(lease.copy_of(&paths[1]).expect("held")).expect("should read"),
+        vec![1; 1 << 20]
+    );
     assert_eq!(passing.find(&paths).expect("should look").files, 2, "now they are known to be right");
 }
 

@@ -2,7 +2,10 @@
 //!
 //! The processes are this test program, called again for its test `one_process`.
 
-#![expect(clippy::disallowed_methods, reason = "tests of processes start them, and tell them what to do in their environment")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests of processes start them, and tell them what to do in their environment"
+)]
 
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
@@ -58,7 +61,11 @@ fn one_process() {
     let seed = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok()).expect("a seed");
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let cache = CacheFolder::open(&folder).expect("should open");
-    let mut violations = std::fs::File::options().create(true).append(true).open(folder.join("violations")).expect("should open");
+    let mut violations = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(folder.join("violations"))
+        .expect("should open");
     loop {
         let lease = Lease::new(cache.clone(), limits(QUOTA), Holder::default()).expect("should lease");
         let mut paths = originals(&folder);
@@ -142,7 +149,10 @@ fn what_is_in_use_stays_and_what_is_half_copied_is_never_used() {
     let violations = std::fs::read_to_string(folder.path().join("violations")).unwrap_or_default();
     assert_eq!(violations, "");
     let copies = evicted_or_new.len();
-    println!("{copies} copies were seen, {half_copies} half made, in {:.1} s", started.elapsed().as_secs_f64());
+    println!(
+        "{copies} copies were seen, {half_copies} half made, in {:.1} s",
+        started.elapsed().as_secs_f64()
+    );
     assert!(copies > 2 * FILES, "too little was copied and removed to show anything: {copies} copies");
     // all that is left of the dead is gone at the first look, and what is there is right
     assert_eq!(cache.inventory().expect("should list").leases.len(), 0);

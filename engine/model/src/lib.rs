@@ -16,6 +16,7 @@ pub mod exposure;
 pub mod half_set;
 pub mod item_record;
 pub mod lineage;
+pub mod node_cache;
 pub mod outputs;
 pub mod params;
 pub mod particle;

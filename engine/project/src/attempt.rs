@@ -4,7 +4,7 @@ use crate::atomic;
 use crate::error::ProjectError;
 use crate::events::{self, EventReader, EventWriter, Progress};
 use crate::job::Effective;
-use crate::records::{Elements, Exit, Intent, Refusal, Submission, Usage, Verdict};
+use crate::records::{Elements, Exit, Intent, NodeCacheUse, Refusal, Submission, Usage, Verdict};
 use rustix::fs::FlockOperation;
 use rustix::io::{Errno, FdFlags};
 use std::collections::BTreeMap;
@@ -228,11 +228,26 @@ impl AttemptDir {
     /// # Errors
     /// [`ProjectError::Io`].
     pub fn write_usage(&self, slice: Option<u32>, rank: usize, usage: Usage) -> Result<(), ProjectError> {
-        let name = match slice {
-            Some(slice) => format!("usage-{slice}-{rank}.json"),
-            None => format!("usage-{rank}.json"),
-        };
-        atomic::write_json(&self.file(&name), &usage)
+        atomic::write_json(&self.file(&name_of_rank("usage", slice, rank)), &usage)
+    }
+
+    /// Writes what a rank had of its node's cache: `node-cache-RANK.json` or `node-cache-SLICE-RANK.json`.
+    ///
+    /// # Errors
+    /// [`ProjectError::Io`].
+    pub fn write_node_cache(
+        &self,
+        slice: Option<u32>,
+        rank: usize,
+        used: &NodeCacheUse,
+    ) -> Result<(), ProjectError> {
+        atomic::write_json(&self.file(&name_of_rank("node-cache", slice, rank)), used)
+    }
+
+    /// What the ranks of all slices had of their nodes' caches; nothing of those that have not said.
+    pub fn node_caches(&self) -> Vec<NodeCacheUse> {
+        let names = self.names().into_iter().filter(|name| slice_of("node-cache", name).is_some());
+        names.filter_map(|name| atomic::read_json(&self.file(&name)).ok().flatten()).collect()
     }
 
     /// What the attempt used; `None` if no rank has said. CPU seconds are those of all ranks of all slices together;
@@ -240,7 +255,7 @@ impl AttemptDir {
     pub fn usage(&self) -> Option<Usage> {
         let mut by_slice: BTreeMap<Option<u32>, Usage> = BTreeMap::new();
         for name in self.names() {
-            let Some(slice) = slice_of_usage(&name) else { continue };
+            let Some(slice) = slice_of("usage", &name) else { continue };
             let Ok(Some(one)) = atomic::read_json::<Usage>(&self.file(&name)) else { continue };
             let sum = by_slice.entry(slice).or_default();
             sum.cpu_seconds += one.cpu_seconds;
@@ -324,9 +339,17 @@ impl AttemptDir {
     }
 }
 
-/// The slice that `usage-SLICE-RANK.json` belongs to, no slice for `usage-RANK.json`; `None` for other files.
-fn slice_of_usage(name: &str) -> Option<Option<u32>> {
-    let numbers = name.strip_prefix("usage-")?.strip_suffix(".json")?;
+/// `KIND-RANK.json`, or `KIND-SLICE-RANK.json`: what one rank wrote.
+fn name_of_rank(kind: &str, slice: Option<u32>, rank: usize) -> String {
+    match slice {
+        Some(slice) => format!("{kind}-{slice}-{rank}.json"),
+        None => format!("{kind}-{rank}.json"),
+    }
+}
+
+/// The slice that `KIND-SLICE-RANK.json` belongs to, no slice for `KIND-RANK.json`; `None` for other files.
+fn slice_of(kind: &str, name: &str) -> Option<Option<u32>> {
+    let numbers = name.strip_prefix(kind)?.strip_prefix('-')?.strip_suffix(".json")?;
     let (slice, rank) = match numbers.split_once('-') {
         Some((slice, rank)) => (Some(slice.parse().ok()?), rank),
         None => (None, numbers),

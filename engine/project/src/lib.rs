@@ -30,6 +30,7 @@
 //!       exit.json               Exit, written by the script's trap
 //!       claim-3/ exit-3.json    the same of element 3, of an array
 //!       usage-0.json            Usage of rank 0, written by the engine
+//!       node-cache-0.json       NodeCacheUse of rank 0: copies of images on its node
 //!       events-2.jsonl usage-2-0.json effective-2.json    the same of slice 2, of a job done in slices
 //!       stdout stderr
 //!     effective.json            Effective: every parameter after defaults, versions, host, device, command line
@@ -69,5 +70,7 @@ pub use events::Progress;
 pub use job::{Effective, JobDir, JobSpec, ResolvedInput, ResourceOverrides, RetryPolicy};
 pub use names::{InputRef, JobNumber};
 pub use project::{Microscope, Project, ProjectFile};
-pub use records::{Cancel, Elements, Exit, Intent, Refusal, Request, Requester, Submission, Usage, Verdict};
+pub use records::{
+    Cancel, Elements, Exit, Intent, NodeCacheUse, Refusal, Request, Requester, Submission, Usage, Verdict,
+};
 pub use state::{Reason, State, Status};

@@ -5,6 +5,7 @@ use crate::state::Reason;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use uuid::Uuid;
 use vitreous_model::resources::Resources;
 
@@ -270,4 +271,33 @@ pub struct Usage {
     pub cpu_seconds: f64,
     /// Largest resident size of the rank, MiB.
     pub max_rss_mib: f64,
+}
+
+/// `node-cache-RANK.json`: what one rank had of its node's cache, written by the engine at its end.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct NodeCacheUse {
+    /// The node.
+    pub host: String,
+    /// The cache there; empty if there was none.
+    pub folder: PathBuf,
+    /// Copies that were there, or that other processes made meanwhile.
+    pub found_files: usize,
+    /// Their bytes.
+    pub found_bytes: u64,
+    /// Copies made.
+    pub copied_files: usize,
+    /// Their bytes.
+    pub copied_bytes: u64,
+    /// Copies of others removed to make room.
+    pub evicted_files: usize,
+    /// Their bytes.
+    pub evicted_bytes: u64,
+    /// Files that were read where they lie.
+    pub direct_files: usize,
+    /// Their bytes.
+    pub direct_bytes: u64,
+    /// Copies that could not be read any more.
+    pub lost_files: usize,
+    /// Why there was no cache, or why files were read where they lie; else empty.
+    pub trouble: String,
 }

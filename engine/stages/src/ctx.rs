@@ -1,12 +1,13 @@
 //! Everything a stage may see and touch.
 
+use crate::node_copies::{NoCopies, NodeCopies};
 use crate::{Slice, StageError};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use vitreous_compute::comm::Comm;
 use vitreous_compute::device::Cpu;
 use vitreous_model::event::EventKind;
@@ -48,6 +49,8 @@ pub struct Ctx<'a> {
     pub threads: usize,
     /// Memory granted to this rank, MiB: the smallest limit of scheduler, control group and machine; `None`: not known.
     pub memory_mib: Option<u64>,
+    /// Copies of files on a disk of this node.
+    pub copies: Arc<dyn NodeCopies>,
     /// Says something to the user, from rank 0 (other ranks' events are dropped).
     pub event: &'a (dyn Fn(EventKind) + Sync),
     /// True once the job was asked to stop.
@@ -90,6 +93,7 @@ impl<'a> Ctx<'a> {
             comm,
             threads: rayon::current_num_threads(),
             memory_mib: None,
+            copies: Arc::new(NoCopies),
             event,
             stop,
             slice: None,

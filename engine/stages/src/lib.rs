@@ -40,6 +40,7 @@ pub mod items;
 mod make_mask;
 pub mod map_figures;
 mod micrograph;
+pub mod node_copies;
 pub mod particle_images;
 mod particle_sets;
 mod pick_blobs;

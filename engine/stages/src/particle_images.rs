@@ -1,5 +1,6 @@
 //! Images of a particle set: stacks opened once, images read on demand by any thread, unfit particles found beforehand.
 
+use crate::node_copies::{self, NodeCopies};
 use crate::{Ctx, StageError};
 use ndarray::Array2;
 use rayon::prelude::*;
@@ -23,6 +24,7 @@ pub struct ParticleImages {
     /// Path and number of images.
     stacks: Vec<(PathBuf, usize)>,
     open: Mutex<HashMap<u32, Arc<dyn FrameSource>>>,
+    copies: Arc<dyn NodeCopies>,
     /// By particle: stack and image in it; `None` for a particle that has no readable image.
     places: Vec<Option<(u32, u32)>>,
     /// Of the optics groups whose images are to be corrected.
@@ -58,6 +60,7 @@ impl ParticleImages {
             box_px: set.box_px as usize,
             stacks: Vec::new(),
             open: Mutex::default(),
+            copies: Arc::clone(&ctx.copies),
             places: Vec::new(),
             corrections: Vec::new(),
             correction_of: Vec::new(),
@@ -77,7 +80,21 @@ impl ParticleImages {
             };
             images.places.push(place);
         }
+        // copies that another job left serve this one, even if it reads each image once
+        ctx.copies.find(&images.paths());
         (images, unfit)
+    }
+
+    /// Brings the stacks to a disk of this node first, where the lane has one: for stages that read every image again and
+    /// again. Every image is read all the same if that fails.
+    pub fn bring_near(&self, ctx: &Ctx<'_>) {
+        node_copies::fetch(ctx, &self.paths());
+        // what is open may be an original
+        self.open.lock().expect("opening a file should not panic").clear();
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        self.stacks.iter().map(|(path, _)| path.clone()).collect()
     }
 
     /// As [`ParticleImages::open`], and the images come without the odd aberrations and the magnification of their optics
@@ -136,7 +153,9 @@ impl ParticleImages {
         if open.len() >= MOST_OPEN {
             open.clear();
         }
-        let source: Arc<dyn FrameSource> = Arc::from(open_image(&self.stacks[stack as usize].0)?);
+        let path = &self.stacks[stack as usize].0;
+        let source: Arc<dyn FrameSource> =
+            Arc::from(node_copies::open(&self.copies, path, false, Box::new(open_image))?);
         open.insert(stack, source.clone());
         Ok(source)
     }
@@ -280,6 +299,7 @@ impl ParticleImages {
 mod tests {
     use super::*;
     use crate::image_stacks::tests::{Scene, noise};
+    use crate::node_copies::tests::CopiesIn;
     use vitreous_compute::comm::Solo;
     use vitreous_compute::device::Cpu;
 
@@ -303,6 +323,31 @@ mod tests {
         }
         let first = images.read_ahead(&blocks[..1], |next| next().unwrap());
         assert_eq!(first[5].as_slice().unwrap(), noise(16, 1, 7), "image 7 of stack a");
+    }
+
+    #[test]
+    fn images_come_from_copies_and_are_the_same() {
+        let scene = Scene::new(16);
+        let folder = tempfile::tempdir().unwrap();
+        let copies = Arc::new(CopiesIn { folder: folder.path().into(), ..CopiesIn::default() });
+        let mut ctx = Ctx::new(&scene.path().join("J9"), scene.path(), &Cpu, &Solo, &|_| {}, &|| false);
+        ctx.copies = copies.clone();
+        let images = ParticleImages::open(&ctx, &scene.set).0;
+        let all = 0..scene.set.particles.len();
+        let direct: Vec<_> = all.clone().map(|index| images.read(index).unwrap()).collect();
+        images.bring_near(&ctx);
+        assert_eq!(copies.held.lock().unwrap().len(), images.stacks.len());
+        // copies of zeros would be seen
+        let first = copies.copy_of(&images.stacks[0].0).unwrap();
+        let mut bytes = std::fs::read(&first).unwrap();
+        bytes[1024..].fill(0);
+        std::fs::write(&first, &bytes).unwrap();
+        assert!(images.read(0).unwrap().iter().all(|value| *value == 0.0), "it is the copy that is read");
+        std::fs::remove_dir_all(folder.path()).unwrap();
+        images.open.lock().unwrap().clear();
+        let near: Vec<_> = all.map(|index| images.read(index).unwrap()).collect();
+        assert_eq!(near, direct, "with the copies gone the originals are read");
+        assert_eq!(copies.rejected.lock().unwrap().len(), images.stacks.len());
     }
 
     #[test]

@@ -154,8 +154,17 @@ fn scratch_of(cache_path: &str, warnings: &mut Vec<String>) -> String {
     {
         scratch = format!("$HOME{below_home}");
     }
-    warnings.push(format!("cache_path `{cache_path}` becomes `scratch`: temporary files of one job, removed at its end; nothing is kept there between jobs"));
+    if is_of_one_job(&scratch) {
+        warnings.push(format!(
+            "cache_path `{cache_path}` names a folder for each job: its copies of particles serve no other job, and are removed when it ends"
+        ));
+    }
     scratch
+}
+
+/// Whether a scratch folder has the job's id in its name.
+fn is_of_one_job(scratch: &str) -> bool {
+    scratch.contains(values::JOB_ID_WORD)
 }
 
 fn warn_of_info(info: &ClusterInfo, warnings: &mut Vec<String>) {
@@ -164,12 +173,6 @@ fn warn_of_info(info: &ClusterInfo, warnings: &mut Vec<String>) {
     }
     if !info.transfer.is_empty() {
         warnings.push("transfer_cmd_tpl is not used: the script is submitted from the project's folder, which the submit host must see".into());
-    }
-    if info.cache_quota_mb.is_some() || info.cache_reserve_mb.is_some() {
-        warnings.push(
-            "cache_quota_mb and cache_reserve_mb are not used: scratch holds what one job needs, and no more"
-                .into(),
-        );
     }
     let tails = [&info.status, &info.status_code];
     if info.send.contains("ssh") && tails.iter().any(|text| text.contains('|')) {
@@ -321,6 +324,7 @@ fn lane_text(
     add("  # threads: 32");
     if !head.scratch.is_empty() {
         add(&format!("scratch: {}  # was cache_path", quoted(head.scratch)));
+        add(&cache_line(head));
     }
     add(
         "# engine: /apps/vitreous/bin/vitreous-engine   # on the nodes, if it is not beside `vitreous` or in PATH",
@@ -328,6 +332,21 @@ fn lane_text(
     add("# setup: |                      # shell lines before the engine");
     add("#   module load openmpi");
     text
+}
+
+/// How copies of particles are kept below the scratch folder: what CryoSPARC's own cache was allowed.
+fn cache_line(head: &Head<'_>) -> String {
+    let gib = |mb: Option<f64>| mb.filter(|mb| *mb > 0.0).map(|mb| (mb / 102.4).ceil() / 10.0);
+    let keys = [
+        gib(head.info.cache_quota_mb).map(|gib| format!("quota_gib: {gib}")),
+        gib(head.info.cache_reserve_mb).map(|gib| format!("reserve_gib: {gib}")),
+        is_of_one_job(head.scratch).then(|| "keep: false".into()),
+    ];
+    let keys: Vec<String> = keys.into_iter().flatten().collect();
+    match keys.is_empty() {
+        true => "# cache: {quota_gib: 500}        # room for copies of particles there; absent: the whole disk but 10 GiB".into(),
+        false => format!("cache: {{{}}}", keys.join(", ")),
+    }
 }
 
 fn add_variables(add: &mut impl FnMut(&str), indent: &str, key: &str, what: &str, variables: &[Variable]) {

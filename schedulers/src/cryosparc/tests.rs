@@ -350,7 +350,7 @@ fn commands_are_the_sites_own() {
 fn a_lane_is_made_of_both_files() {
     let info = r#"{"name": "GPU", "title": "The GPU nodes", "cache_path": "/ssd/{{ cluster_job_id }}", "send_cmd_tpl": "{{ command }}",
         "qsub_cmd_tpl": "sbatch {{ script_path_abs }}", "qstat_cmd_tpl": "squeue -j {{ cluster_job_id }} -M {{ cluster }}",
-        "qdel_cmd_tpl": "scancel {{ cluster_job_id }}", "cache_quota_mb": 5, "colour": "red"}"#;
+        "qdel_cmd_tpl": "scancel {{ cluster_job_id }}", "cache_quota_mb": 500000, "colour": "red"}"#;
     let script = "#!/bin/bash\n#SBATCH --time=1-00:00:00\n#SBATCH -n {{ num_cpu }}\n#SBATCH -p {{ partition }}\n\
         #SBATCH --mem={{ (ram_gb*2)|int }}G\n#SBATCH -o {{ job_dir_abs }}\nnvidia-smi\n{{ run_cmd }}\n";
     let made =
@@ -359,6 +359,7 @@ fn a_lane_is_made_of_both_files() {
     let lane = Lane::parse("gpu", &made.lane).unwrap();
     assert_eq!((lane.template.as_deref(), lane.limits.walltime), (Some("gpu.sh.jinja"), Some(86_400)));
     assert_eq!(lane.scratch, format!("/ssd/{JOB_ID_WORD}"));
+    assert_eq!((lane.cache.quota_gib, lane.cache.reserve_gib, lane.cache.keep), (Some(488.3), 10.0, false));
     assert_eq!(lane.commands.unwrap().cancel, "scancel {{ cluster_job_id }}");
     let unset: Vec<&str> = made.unset().map(|variable| variable.name.as_str()).collect();
     assert_eq!(unset, ["partition", "cluster"]);
@@ -373,14 +374,7 @@ fn a_lane_is_made_of_both_files() {
         (&lane.vars["partition"], &lane.commands.unwrap().vars["cluster"]),
         (&json!("gpu"), &json!("big"))
     );
-    for part in [
-        "multiplies memory by 2",
-        "colour",
-        "nvidia-smi",
-        "line 6 names a folder",
-        "cache_path",
-        "cache_quota_mb",
-    ] {
+    for part in ["multiplies memory by 2", "colour", "nvidia-smi", "line 6 names a folder", "cache_path"] {
         let part = if part == "nvidia-smi" { "line 7 looks for free GPUs" } else { part };
         assert!(made.warnings.iter().any(|warning| warning.contains(part)), "{part}: {:#?}", made.warnings);
     }

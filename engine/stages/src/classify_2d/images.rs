@@ -72,6 +72,7 @@ impl<'a> WorkingImages<'a> {
         max_bad_fraction: f64,
     ) -> Result<Self, StageError> {
         let (images, mut unfit) = ParticleImages::open_corrected(ctx, set);
+        images.bring_near(ctx);
         let any_ctf = set.particles.iter().any(|particle| particle.ctf.is_some());
         for (index, particle) in set.particles.iter().enumerate() {
             if any_ctf && particle.ctf.is_none() && images.has(index) {

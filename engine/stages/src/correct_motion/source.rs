@@ -2,8 +2,9 @@
 //! map brought onto the frames. Shared by all stages that read movies.
 
 use super::movie::{Movie, MovieError};
+use crate::node_copies::{self, NodeCopies};
 use crate::{Ctx, StageError};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use vitreous_formats::defects::read_defects;
 use vitreous_formats::gain::{read_eer_gain, read_gain};
@@ -25,6 +26,7 @@ struct GainKey {
 pub(crate) struct MovieSources {
     /// Absolute paths by exposure: movie, gain, defects.
     paths: Vec<[PathBuf; 3]>,
+    copies: Arc<dyn NodeCopies>,
     /// The gain reference read last: successive movies nearly always share it.
     gain: Mutex<Option<(GainKey, Arc<[f32]>)>>,
 }
@@ -38,7 +40,10 @@ impl MovieSources {
             };
             [of(|movie| &movie.path), of(|movie| &movie.gain_path), of(|movie| &movie.defects_path)]
         };
-        Self { paths: exposures.iter().map(paths).collect(), gain: Mutex::default() }
+        let paths: Vec<[PathBuf; 3]> = exposures.iter().map(paths).collect();
+        let movies = paths.iter().map(|[movie, ..]| movie).filter(|movie| !movie.as_os_str().is_empty());
+        ctx.copies.find(&movies.cloned().collect::<Vec<_>>());
+        Self { paths, copies: Arc::clone(&ctx.copies), gain: Mutex::default() }
     }
 
     /// The gain factors of a movie, 0 where its defect map marks a pixel; `None` if it is corrected and has no map.
@@ -96,7 +101,12 @@ impl MovieSources {
             upsampling: eer.upsampling,
             frames_per_fraction: eer.grouping as usize,
         });
-        let file = open_movie(path, &MovieOptions { eer })?;
+        let takes_movies = self.copies.takes_movies();
+        if takes_movies {
+            self.copies.fetch(std::slice::from_ref(path), &|| false, &|_, _| {});
+        }
+        let open = move |path: &Path| open_movie(path, &MovieOptions { eer });
+        let file = node_copies::open(&self.copies, path, takes_movies, Box::new(open))?;
         let header = file.header().clone();
         let found = (header.width, header.height, header.frames);
         let expected = (source.width as usize, source.height as usize, source.frames as usize);

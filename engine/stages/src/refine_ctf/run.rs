@@ -48,6 +48,7 @@ pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     let lattice = reference.lattice(&params, &before)?;
     let job = Job { ctx, params: &params, reference: &reference, lattice: &lattice };
     let (images, mut unfit) = ParticleImages::open_corrected(ctx, &before);
+    images.bring_near(ctx);
     unfit.extend(lacking(&before, &images));
     unfit.sort_by_key(|particle| particle.index);
     let mut usable = without(&before, &unfit);

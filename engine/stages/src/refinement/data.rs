@@ -84,6 +84,7 @@ impl Data {
         let table = ctx.input("particles")?;
         let set = particles::read(&table.path)?;
         let (images, mut unfit) = ParticleImages::open_corrected(ctx, &set);
+        images.bring_near(ctx);
         // without any CTF the images are taken as they are; a mixture is a mistake
         let any_ctf = set.particles.iter().any(|particle| particle.ctf.is_some());
         for (index, particle) in set.particles.iter().enumerate() {
