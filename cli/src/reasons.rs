@@ -7,7 +7,7 @@ use vitreous_model::resources::Resources;
 /// A resource of a job to come, and how it came about.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Reasoned {
-    /// `threads`, `ranks`, `gpus`, `memory`, `wall time`, `GPU memory`, `scratch`.
+    /// `ranks`, `nodes`, `threads`, `gpus`, `memory`, `wall time`, `GPU memory`, `scratch`.
     pub resource: &'static str,
     /// With its unit.
     pub value: String,
@@ -52,6 +52,14 @@ pub fn reasons(
             own.ranks.map(|n| ("--ranks", count(n))),
             1.0,
             count(asked.ranks),
+        ),
+        one(
+            "nodes",
+            "nodes",
+            count(formula.nodes),
+            own.nodes.map(|n| ("--nodes", count(n))),
+            1.0,
+            count(asked.nodes),
         ),
         one(
             "threads",

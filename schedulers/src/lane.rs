@@ -373,7 +373,14 @@ impl Lane {
         };
         check(f64::from(resources.ranks), limits.ranks.map(f64::from), "ranks")?;
         check(f64::from(resources.gpus), limits.gpus.map(f64::from), "GPUs")?;
-        check(f64::from(resources.nodes), limits.nodes.map(f64::from), "hosts")?;
+        let places_jobs = crate::find(&self.scheduler).is_some_and(|scheduler| scheduler.places_jobs());
+        let most_nodes = if places_jobs { Some(1) } else { limits.nodes };
+        check(f64::from(resources.nodes), most_nodes.map(f64::from), "hosts")?;
+        check(
+            f64::from(resources.nodes),
+            Some(f64::from(resources.ranks.max(1))),
+            "hosts for as many ranks",
+        )?;
         check(resources.mem_mib as f64 / 1024.0, limits.mem_gib, "GiB of memory")?;
         let walltime_s = resources.walltime_s.min(limits.walltime.unwrap_or(u64::MAX));
         let per_rank = limits.threads.map_or(u32::MAX, |threads| (threads / resources.ranks.max(1)).max(1));
@@ -505,6 +512,13 @@ mod tests {
         assert_eq!((fitted.threads, fitted.walltime_s), (4, 60));
         let error = lane.fit("l", &Resources { mem_mib: 2048, ..asked }).unwrap_err().to_string();
         assert_eq!(error, "the job asks for 2 GiB of memory, but lane `l` allows 1.5 GiB of memory");
+        let spread = Resources { nodes: 2, ranks: 4, ..Resources::default() };
+        let error = lane.fit("l", &spread).unwrap_err().to_string();
+        assert_eq!(error, "the job asks for 2 hosts, but lane `l` allows 1 hosts", "a local lane has one");
+        let cluster = Lane { scheduler: "slurm".into(), ..Lane::default() };
+        assert_eq!(cluster.fit("l", &spread).unwrap().nodes, 2);
+        let error = cluster.fit("l", &Resources { nodes: 8, ..spread }).unwrap_err().to_string();
+        assert!(error.contains("8 hosts for as many ranks, but lane `l` allows 4"), "{error}");
     }
 
     #[test]

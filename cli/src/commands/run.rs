@@ -53,6 +53,7 @@ fn launch_flags() -> Vec<Arg> {
         flag("title", "TEXT", "A word for people"),
         number(flag("threads", "N", "Threads of each rank [default: the job's formula]")),
         number(flag("ranks", "N", "MPI ranks [default: the job's formula]")),
+        number(flag("nodes", "N", "Hosts that the ranks are spread over [default: 1]")),
         flag("gpus", "N", "GPUs [default: the job's formula]").value_parser(clap::value_parser!(u32)),
         number(flag("mem-gib", "GiB", "Memory [default: the job's formula]")),
         flag("walltime", "TIME", "Time limit: seconds, 12:00:00 or 2-00:00:00 [default: the job's formula]"),
@@ -142,6 +143,7 @@ fn wish(job_type: &dyn JobType, matches: &ArgMatches) -> Outcome<make::Wish> {
         vars,
         resources: ResourceOverrides {
             ranks: number("ranks"),
+            nodes: number("nodes"),
             threads: number("threads"),
             gpus: number("gpus"),
             mem_mib: number("mem-gib").map(|gib| u64::from(gib) * 1024),

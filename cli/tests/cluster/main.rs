@@ -22,5 +22,6 @@ mod kills;
 mod lanes;
 mod nodes;
 mod pipelines;
+mod ranks;
 mod scene;
 mod waiting;

@@ -21,6 +21,9 @@ pub struct ResourceOverrides {
     /// MPI ranks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ranks: Option<u32>,
+    /// Hosts that the ranks are spread over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<u32>,
     /// Threads of each rank.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<u32>,
@@ -40,6 +43,7 @@ impl ResourceOverrides {
     pub fn apply(&self, resources: Resources) -> Resources {
         Resources {
             ranks: self.ranks.unwrap_or(resources.ranks),
+            nodes: self.nodes.unwrap_or(resources.nodes),
             threads: self.threads.unwrap_or(resources.threads),
             gpus: self.gpus.unwrap_or(resources.gpus),
             mem_mib: self.mem_mib.unwrap_or(resources.mem_mib),
