@@ -24,6 +24,7 @@ mod world;
 
 use args::{Args, Command};
 use clap::Parser;
+use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 use vitreous_model::exit;
 
@@ -49,12 +50,16 @@ fn main() {
     });
 }
 
+/// Prints a command's answer. Who does not want to read it to its end, such as `head`, is no reason to fail.
+fn print_line(answer: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout().lock(), "{answer}");
+}
+
 /// Prints what a command found, or why it failed.
-#[allow(clippy::print_stdout, reason = "the command's answer")]
 fn answer(found: anyhow::Result<serde_json::Value>) -> i32 {
     match found {
         Ok(found) => {
-            println!("{found}");
+            print_line(found);
             exit::OK
         }
         Err(error) => {
@@ -65,11 +70,10 @@ fn answer(found: anyhow::Result<serde_json::Value>) -> i32 {
 }
 
 /// Prints what a probe found, at rank 0.
-#[allow(clippy::print_stdout, reason = "the command's answer")]
 fn probe(args: &args::ProbeArgs, around: &run::Surroundings<'_>) -> i32 {
     match probe::probe(args, around) {
-        Ok(Some(found)) if !args.json => println!("{}", probe::text(&found)),
-        Ok(Some(found)) => println!("{found}"),
+        Ok(Some(found)) if !args.json => print_line(probe::text(&found)),
+        Ok(Some(found)) => print_line(found),
         Ok(None) => {}
         Err(error) => {
             speaker::to_log(&format!("error: {error:#}"));
@@ -98,12 +102,11 @@ fn check_ranks(asked: Option<usize>, around: &run::Surroundings<'_>) -> i32 {
     }
 }
 
-#[allow(clippy::print_stdout, reason = "the command's answer")]
 fn version(as_json: bool) -> i32 {
     if as_json {
-        println!("{}", version::json());
+        print_line(version::json());
     } else {
-        println!("{}", version::text());
+        print_line(version::text());
     }
     exit::OK
 }

@@ -127,28 +127,64 @@ pub fn run(job: &JobDir, args: &[&str]) -> Ended {
     finish(engine(job, args).spawn().expect("should start"))
 }
 
-/// `mpirun -n RANKS` of the engine; `None`, said aloud, where that is not possible.
-#[allow(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    reason = "tests start the launcher, or say why not"
-)]
+/// `mpirun -n RANKS` of the engine, with the launcher of the library that it was built with; `None`, said aloud, where that
+/// is not possible.
+#[allow(clippy::print_stdout, reason = "tests say why they do not run")]
 pub fn mpirun(ranks: usize, args: &[&str]) -> Option<Command> {
     if !cfg!(feature = "mpi") {
         println!("skipped: this engine is built without the feature `mpi`");
         return None;
     }
-    if Command::new("mpirun").arg("--version").stdout(Stdio::null()).status().is_err() {
-        println!("skipped: no mpirun on PATH");
-        return None;
+    let (own, _) = launchers();
+    let found = own.iter().find(|name| launcher_works(name));
+    if found.is_none() {
+        println!("skipped: none of {} on PATH", own.join(", "));
     }
-    let mut command = Command::new("mpirun");
+    Some(launched_by(found?, ranks, args))
+}
+
+/// The engine started by another MPI library's launcher.
+#[allow(clippy::print_stdout, reason = "tests say why they do not run")]
+pub fn wrong_mpirun(ranks: usize, args: &[&str]) -> Option<Command> {
+    let (_, foreign) = launchers();
+    let found = foreign.iter().find(|name| launcher_works(name));
+    if found.is_none() {
+        println!("skipped: none of {} on PATH", foreign.join(", "));
+    }
+    Some(launched_by(found?, ranks, args))
+}
+
+/// Launchers of the library that the engine was built with, and of the other one.
+fn launchers() -> (Vec<&'static str>, Vec<&'static str>) {
+    let said = finish_output(bare_engine().arg("version"));
+    if said.contains("MPICH") {
+        (vec!["mpirun.mpich", "mpiexec.hydra"], vec!["mpirun.openmpi"])
+    } else {
+        (vec!["mpirun.openmpi", "mpirun"], vec!["mpirun.mpich", "mpiexec.hydra"])
+    }
+}
+
+fn finish_output(command: &mut Command) -> String {
+    let output = command.stdout(Stdio::piped()).output().expect("should run");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[allow(clippy::disallowed_methods, reason = "tests start the launcher")]
+fn launcher_works(name: &str) -> bool {
+    Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
+#[allow(clippy::disallowed_methods, reason = "tests start the launcher")]
+fn launched_by(launcher: &str, ranks: usize, args: &[&str]) -> Command {
+    let mut command = Command::new(launcher);
     without_launchers(&mut command);
+    command.args(["-n", &ranks.to_string()]);
+    if !["mpirun.mpich", "mpiexec.hydra"].contains(&launcher) {
+        // more ranks than cores
+        command.arg("--oversubscribe");
+    }
+    command.arg(env!("CARGO_BIN_EXE_vitreous-engine")).args(args);
     command
-        .args(["-n", &ranks.to_string(), "--oversubscribe"])
-        .arg(env!("CARGO_BIN_EXE_vitreous-engine"))
-        .args(args);
-    Some(command)
 }
 
 /// What a job's events say, without heartbeats.
