@@ -184,6 +184,9 @@ impl State {
 
 impl NodeCopies for JobCopies {
     fn fetch(&self, files: &[PathBuf], stop: &dyn Fn() -> bool, progress: &dyn Fn(u64, u64)) -> String {
+        if files.is_empty() {
+            return String::new();
+        }
         let fetched = self.lease(true).map(|lease| lease.fetch(files, Watch { stop, progress }));
         let mut state = self.state();
         match fetched {

@@ -6,7 +6,7 @@
 use crate::folder::{CacheFolder, Guard, entries, is_same, name_of, remove};
 use crate::{CacheError, Limits};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -56,6 +56,8 @@ struct State {
     id: String,
     file: File,
     uses: BTreeMap<String, Use>,
+    /// Every key that was ever used.
+    ever: BTreeSet<String>,
 }
 
 impl Lease {
@@ -149,9 +151,24 @@ impl Drop for Lease {
         if let Err(error) = std::fs::remove_file(&path) {
             log::debug!("lease {} stays: {error}", path.display());
         }
-        if !self.limits.keep {
-            let _ = self.folder.clean(None);
+        if !self.limits.keep
+            && let Err(error) = self.remove_used()
+        {
+            log::debug!("copies stay: {error}");
         }
+    }
+}
+
+impl Lease {
+    /// Removes the copies that this lease used and no other does. Those of other lanes may stay for their next jobs.
+    fn remove_used(&self) -> Result<(), CacheError> {
+        let guard = self.folder.lock()?;
+        let leased = live(&self.folder, &guard);
+        let own = std::mem::take(&mut self.state().ever);
+        for key in own.iter().filter(|key| !leased.iter().any(|lease| lease.uses.contains_key(*key))) {
+            self.folder.discard(&guard, key);
+        }
+        Ok(())
     }
 }
 
@@ -171,7 +188,7 @@ impl State {
         let text = head + &uses.iter().map(|(key, now)| line(key, Some(*now), None)).collect::<String>();
         file.write_all(text.as_bytes()).map_err(CacheError::io("write", &hidden))?;
         std::fs::rename(&hidden, &path).map_err(CacheError::io("create", &path))?;
-        Ok(Self { id, file, uses })
+        Ok(Self { id, file, ever: uses.keys().cloned().collect(), uses })
     }
 
     fn write(
@@ -182,6 +199,7 @@ impl State {
     ) -> Result<(), CacheError> {
         let mut lines = String::new();
         for (key, now) in changes {
+            self.ever.insert(key.clone());
             let before = match now {
                 Some(now) => self.uses.insert(key.clone(), *now),
                 None => self.uses.remove(key),
@@ -193,7 +211,9 @@ impl State {
         let path = folder.leases().join(&self.id);
         if !is_same(&self.file, &path) {
             // somebody removed the cache: what is there from now on may be leased anew
+            let ever = std::mem::take(&mut self.ever);
             *self = Self::new(folder, holder, std::mem::take(&mut self.uses))?;
+            self.ever.extend(ever);
             return Ok(());
         }
         self.file.write_all(lines.as_bytes()).map_err(CacheError::io("write", &path))

@@ -243,13 +243,18 @@ fn clean_leaves_what_is_in_use() {
 }
 
 #[test]
-fn a_lane_that_keeps_nothing_leaves_nothing_but_what_others_use() {
+fn a_lane_that_keeps_nothing_removes_what_it_used_and_nobody_else_does() {
     let scene = Scene::new();
-    let paths = scene.files(2);
+    let paths = scene.files(4);
+    // kept by another lane for its next job
+    fetch(&scene.lease(None), &paths[3..]);
     let other = scene.lease(None);
     fetch(&other, &paths[..1]);
-    fetch(&scene.lease_within(Limits { quota_bytes: None, reserve_bytes: 0, keep: false }), &paths);
-    assert_eq!(scene.kept(), ["0.mrcs"]);
+    let passing = scene.lease_within(Limits { quota_bytes: None, reserve_bytes: 0, keep: false });
+    fetch(&passing, &paths[..3]);
+    passing.release(&paths[2]);
+    drop(passing);
+    assert_eq!(scene.kept(), ["0.mrcs", "3.mrcs"]);
 }
 
 #[test]
