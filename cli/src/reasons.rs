@@ -44,39 +44,19 @@ pub fn reasons(
             }
             Reasoned { resource, value, why }
         };
-    let mut reasoned = vec![
-        one(
-            "ranks",
-            "ranks",
-            count(formula.ranks),
-            own.ranks.map(|n| ("--ranks", count(n))),
-            1.0,
-            count(asked.ranks),
-        ),
-        one(
-            "nodes",
-            "nodes",
-            count(formula.nodes),
-            own.nodes.map(|n| ("--nodes", count(n))),
-            1.0,
-            count(asked.nodes),
-        ),
-        one(
-            "threads",
-            "threads",
-            count(formula.threads),
-            own.threads.map(|n| ("--threads", count(n))),
-            1.0,
-            count(asked.threads),
-        ),
-        one(
-            "gpus",
-            "gpus",
-            count(formula.gpus),
-            own.gpus.map(|n| ("--gpus", count(n))),
-            1.0,
-            count(asked.gpus),
-        ),
+    let counts = [
+        ("ranks", "--ranks", formula.ranks, own.ranks, asked.ranks),
+        ("nodes", "--nodes", formula.nodes, own.nodes, asked.nodes),
+        ("threads", "--threads", formula.threads, own.threads, asked.threads),
+        ("gpus", "--gpus", formula.gpus, own.gpus, asked.gpus),
+    ];
+    let mut reasoned: Vec<Reasoned> = counts
+        .into_iter()
+        .map(|(name, flag, formula, own, asked)| {
+            one(name, name, count(formula), own.map(|n| (flag, count(n))), 1.0, count(asked))
+        })
+        .collect();
+    reasoned.extend([
         one(
             "memory",
             "mem_mib",
@@ -93,7 +73,7 @@ pub fn reasons(
             request.time_factor,
             time(asked.walltime_s),
         ),
-    ];
+    ]);
     // most jobs need neither
     let further = [("GPU memory", "vram_mib", asked.vram_mib), ("scratch", "scratch_mib", asked.scratch_mib)];
     reasoned.extend(

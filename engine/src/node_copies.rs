@@ -5,7 +5,7 @@ use crate::speaker;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use vitreous_cache::{CacheError, CacheFolder, Fetched, Holder, Lease, Limits, Watch};
+use vitreous_cache::{CacheError, CacheFolder, Fetched, Holder, Lease, Limits, Watch, size_text};
 use vitreous_compute::comm::Comm;
 use vitreous_model::node_cache::CacheSettings;
 use vitreous_project::{NodeCacheUse, process};
@@ -161,21 +161,20 @@ impl State {
             return format!("images are read where they lie, there is no cache: {}", self.trouble);
         }
         let told = &self.use_;
-        let gib = |bytes: u64| format!("{:.2} GiB", bytes as f64 / GIB);
         let mut text = format!(
             "copies on {}: {} of {} files found ({}), {} made ({})",
             process::host(),
             told.found_files,
             told.found_files + told.copied_files + told.direct_files,
-            gib(told.found_bytes),
+            size_text(told.found_bytes),
             told.copied_files,
-            gib(told.copied_bytes)
+            size_text(told.copied_bytes)
         );
         if told.evicted_files > 0 {
-            text += &format!(", {} older removed ({})", told.evicted_files, gib(told.evicted_bytes));
+            text += &format!(", {} older removed ({})", told.evicted_files, size_text(told.evicted_bytes));
         }
         if told.direct_files > 0 {
-            let (files, size) = (told.direct_files, gib(told.direct_bytes));
+            let (files, size) = (told.direct_files, size_text(told.direct_bytes));
             text += &format!("; {files} ({size}) are read where they lie: {}", self.why_direct);
         }
         text
@@ -191,8 +190,9 @@ impl NodeCopies for JobCopies {
         let mut state = self.state();
         match fetched {
             Some(Ok(fetched)) => {
+                let is_first = state.use_.direct_files == 0 && !fetched.direct.is_empty();
                 state.add(&fetched);
-                if !fetched.direct.is_empty() && self.holder.rank > 0 {
+                if is_first && self.holder.rank > 0 {
                     speaker::to_log(&format!("rank {}: {}", self.holder.rank, state.text()));
                 }
             }
@@ -244,6 +244,10 @@ impl NodeCopies for JobCopies {
     fn takes_movies(&self) -> bool {
         self.told.settings.movies
     }
+
+    fn told(&self) -> String {
+        if self.used().is_some() { self.state().text() } else { String::new() }
+    }
 }
 
 /// Whether a folder is on a file system that is kept in memory.
@@ -254,6 +258,7 @@ fn is_in_memory(folder: &Path) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests make their own input")]
 mod tests {
     use super::*;
     use vitreous_compute::comm::Threads;
@@ -294,7 +299,10 @@ mod tests {
         let two = copies(within);
         two.find(&files);
         let text = fetch(&two, &files);
-        assert!(text.contains("1 of 3 files found") && text.contains("1 made (0.00 GiB); 1 ("), "{text}");
+        assert!(
+            text.contains("1 of 3 files found") && text.contains("1 made (3.0 MiB); 1 (3.0 MiB) are read"),
+            "{text}"
+        );
         assert!(text.contains("quota"), "{text}");
         let used = two.used().expect("was used");
         assert_eq!((used.found_files, used.copied_files, used.direct_files), (1, 1, 1));

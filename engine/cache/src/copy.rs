@@ -13,6 +13,9 @@ use vitreous_project::{atomic, clock, process};
 /// Name of the record in a copy's folder.
 pub(crate) const RECORD: &str = "record.json";
 
+/// After so many bytes they are sent to the disk: done at the end only, that would look like standing still.
+const SYNC_EVERY: u64 = 256 << 20;
+
 /// Bytes that are read and written at a time: a stripe or several of a parallel file system.
 const CHUNK: usize = 4 << 20;
 
@@ -63,10 +66,20 @@ pub(crate) fn copy(
     folder: &CacheFolder,
     id: &str,
     original: &Original,
+    reserve_bytes: u64,
     course: &Course,
 ) -> Result<(), NotCopied> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    if course.is_abandoned.load(Ordering::Relaxed) {
+        return Err(NotCopied::Abandoned);
+    }
+    // others may have filled the disk since it was planned
+    let free = folder.disk().map_or(u64::MAX, |(free, _)| free);
+    if free < original.size.saturating_add(reserve_bytes) {
+        return Err(NotCopied::Because("the scratch disk was filled meanwhile".into()));
+    }
     let key = original.key();
-    let beside = folder.copying().join(format!("{id}-{key}"));
+    let beside = folder.copying().join(format!("{id}-{key}-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
     std::fs::DirBuilder::new().mode(0o700).recursive(true).create(&beside)?;
     let copied = write(&beside, original, course).and_then(|()| {
         let name = folder.files().join(&key);
@@ -91,7 +104,7 @@ fn write(beside: &Path, original: &Original, course: &Course) -> Result<(), NotC
     take_space(&to, original.size)?;
     let mut crc = crc32fast::Hasher::new();
     let mut buffer = vec![0; CHUNK.min(original.size as usize + 1)];
-    let mut copied = 0;
+    let (mut copied, mut synced) = (0, 0);
     loop {
         if course.is_abandoned.load(Ordering::Relaxed) {
             return Err(NotCopied::Abandoned);
@@ -106,6 +119,10 @@ fn write(beside: &Path, original: &Original, course: &Course) -> Result<(), NotC
         to.write_all(&buffer[..bytes])?;
         copied += bytes as u64;
         course.copied_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        if copied - synced >= SYNC_EVERY {
+            to.sync_data()?;
+            synced = copied;
+        }
         if copied > original.size {
             return Err(changed());
         }
@@ -136,20 +153,22 @@ fn take_space(file: &File, bytes: u64) -> io::Result<()> {
     }
 }
 
-/// Whether a copy's bytes are those that were written, by its checksum.
-pub(crate) fn is_right(copy: &Path, record: &Record) -> bool {
-    let read = || -> io::Result<u32> {
-        let mut file = File::open(copy)?;
-        let mut crc = crc32fast::Hasher::new();
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(crc.finalize()),
-                bytes => crc.update(&buffer[..bytes]),
-            }
+/// Whether a copy's bytes are those that were written, by its checksum; `None` if asked to stop before that was known.
+pub(crate) fn is_right(copy: &Path, record: &Record, stop: &dyn Fn() -> bool) -> Option<bool> {
+    let Ok(mut file) = File::open(copy) else { return Some(false) };
+    let mut crc = crc32fast::Hasher::new();
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        if stop() {
+            return None;
         }
-    };
-    read().is_ok_and(|found| found == record.crc32)
+        match file.read(&mut buffer) {
+            Ok(0) => return Some(crc.finalize() == record.crc32),
+            Ok(bytes) => crc.update(&buffer[..bytes]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return Some(false),
+        }
+    }
 }
 
 /// Writes down that a copy is right as of this start of the node.

@@ -2,12 +2,14 @@
 
 use crate::CacheError;
 use crate::copy::{self, Course, NotCopied};
-use crate::lease::Lease;
+use crate::folder;
+use crate::inventory::{self, Entry};
+use crate::lease::{Copy, Lease};
 use crate::original::Original;
 use crate::plan::{self, Awaited, Plan, Wanted};
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,12 @@ const STALLED: Duration = if cfg!(test) { Duration::from_millis(400) } else { Du
 
 /// Times a set is planned anew, for files whose copier died or whose copy was found wrong.
 const ROUNDS: usize = 4;
+
+/// Whoever waits for others looks under the lock at least so often whether they get on.
+const LOOK_EVERY: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(2) };
+
+/// Why a file is read where it lies when there was no more time.
+const STOPPED: &str = "the job was asked to stop";
 
 /// Between looks at what others copy, and at how far this process is.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -81,11 +89,23 @@ impl Lease {
     pub fn fetch(&self, paths: &[PathBuf], watch: Watch<'_>) -> Result<Fetched, CacheError> {
         let mut fetched = Fetched::default();
         let mut wanted = self.wanted(paths, &mut fetched);
+        let mut is_planned = false;
         for _ in 0..ROUNDS {
             if wanted.is_empty() || (watch.stop)() {
                 break;
             }
-            wanted = self.round(plan::make(self, wanted, true)?, watch, &mut fetched)?;
+            let plan = match plan::make(self, wanted.clone(), true) {
+                Ok(plan) => plan,
+                // what is held stays held; the rest is read where it lies
+                Err(error) if is_planned => {
+                    let why = error.to_string();
+                    fetched.direct.extend(wanted.iter().map(|wanted| wanted.direct(&why)));
+                    return Ok(fetched);
+                }
+                Err(error) => return Err(error),
+            };
+            is_planned = true;
+            wanted = self.round(plan, watch, &mut fetched);
         }
         for left in wanted {
             fetched.direct.push(left.direct("its copy could not be had in several tries"));
@@ -116,7 +136,7 @@ impl Lease {
     }
 
     /// Does what was planned; what has to be planned anew.
-    fn round(&self, plan: Plan, watch: Watch<'_>, fetched: &mut Fetched) -> Result<Vec<Wanted>, CacheError> {
+    fn round(&self, plan: Plan, watch: Watch<'_>, fetched: &mut Fetched) -> Vec<Wanted> {
         fetched.evicted.files += plan.evicted.0;
         fetched.evicted.bytes += plan.evicted.1;
         for wanted in &plan.found {
@@ -124,21 +144,7 @@ impl Lease {
             fetched.found.add(wanted.original.size);
         }
         fetched.direct.extend(plan.direct.iter().map(|(wanted, why)| wanted.direct(why)));
-        let mut again = Vec::new();
-        for (wanted, record) in plan.doubtful {
-            let place = plan::place(self, &wanted);
-            if copy::is_right(&place, &record) {
-                copy::vouch(&place, &record);
-                self.keep(&wanted);
-                fetched.found.add(wanted.original.size);
-            } else {
-                let guard = self.folder().lock()?;
-                self.folder().discard(&guard, &wanted.key);
-                drop(guard);
-                self.settle(&wanted.key, false)?;
-                again.push(wanted);
-            }
-        }
+        // first what others may wait for
         for (wanted, outcome) in self.copy_all(&plan.to_copy, watch) {
             match outcome {
                 Ok(()) => {
@@ -146,11 +152,12 @@ impl Lease {
                     fetched.copied.add(wanted.original.size);
                 }
                 Err(NotCopied::Because(why)) => fetched.direct.push(wanted.direct(&why)),
-                Err(NotCopied::Abandoned) => fetched.direct.push(wanted.direct("the job was asked to stop")),
+                Err(NotCopied::Abandoned) => fetched.direct.push(wanted.direct(STOPPED)),
             }
         }
-        again.extend(self.wait(plan.awaited, watch, fetched)?);
-        Ok(again)
+        let mut again = self.verify_all(&plan.doubtful, watch, fetched);
+        again.extend(self.wait(plan.awaited, watch, fetched));
+        again
     }
 
     /// Copies files, some at a time. Each is settled by its worker as soon as it is made, so that nobody waits for the others.
@@ -159,34 +166,80 @@ impl Lease {
         files: &'a [Wanted],
         watch: Watch<'_>,
     ) -> Vec<(&'a Wanted, Result<(), NotCopied>)> {
-        let (id, course, next) = (self.id(), Course::default(), AtomicUsize::new(0));
+        let (id, course) = (self.id(), Course::default());
         let total: u64 = files.iter().map(|wanted| wanted.original.size).sum();
-        let outcomes = Mutex::new(Vec::with_capacity(files.len()));
-        let watcher = std::thread::current();
-        let work = || {
-            while let Some(wanted) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let outcome = copy::copy(self.folder(), &id, &wanted.original, &course);
-                if let Err(error) = self.settle(&wanted.key, outcome.is_ok()) {
-                    log::debug!("{error}");
-                }
-                outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((wanted, outcome));
+        let copy = |wanted: &'a Wanted| {
+            let reserve_bytes = self.limits().reserve_bytes;
+            let outcome = copy::copy(self.folder(), &id, &wanted.original, reserve_bytes, &course);
+            if let Err(error) = self.settle(&wanted.key, outcome.is_ok()) {
+                log::debug!("{error}");
             }
-            watcher.unpark();
+            (wanted, outcome)
         };
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..STREAMS.min(files.len())).map(|_| scope.spawn(work)).collect();
-            while workers.iter().any(|worker| !worker.is_finished()) {
-                if (watch.stop)() {
-                    course.is_abandoned.store(true, Ordering::Relaxed);
-                }
-                (watch.progress)(course.copied_bytes.load(Ordering::Relaxed), total);
-                std::thread::park_timeout(PAUSE);
+        let tell = || (watch.progress)(course.copied_bytes.load(Ordering::Relaxed), total);
+        let outcomes = in_workers(files, copy, || {
+            if (watch.stop)() {
+                course.is_abandoned.store(true, Ordering::Relaxed);
             }
+            tell();
         });
         if total > 0 {
-            (watch.progress)(course.copied_bytes.load(Ordering::Relaxed), total);
+            tell();
         }
-        outcomes.into_inner().unwrap_or_else(PoisonError::into_inner)
+        outcomes
+    }
+
+    /// Verifies copies of before the node's last start; those that are wrong are removed and to be planned anew.
+    fn verify_all(
+        &self,
+        doubtful: &[(Wanted, Entry)],
+        watch: Watch<'_>,
+        fetched: &mut Fetched,
+    ) -> Vec<Wanted> {
+        let is_stopped = AtomicBool::new(false);
+        let verify = |(wanted, entry): &(Wanted, Entry)| {
+            // another process may have done it meanwhile
+            let now = inventory::entry(self.folder(), &wanted.key).ok().flatten();
+            let now = now.filter(|now| now.identity == entry.identity && now.is_whole());
+            let Some(Entry { record: Some(record), .. }) = &now else { return Some(false) };
+            if now.as_ref().is_some_and(plan::is_of_this_start) {
+                return Some(true);
+            }
+            let place = plan::place(self, wanted);
+            let is_right = copy::is_right(&place, record, &|| is_stopped.load(Ordering::Relaxed));
+            if is_right == Some(true) {
+                copy::vouch(&place, record);
+            }
+            is_right
+        };
+        let verdicts = in_workers(
+            doubtful,
+            |pair| (pair, verify(pair)),
+            || {
+                is_stopped.store((watch.stop)(), Ordering::Relaxed);
+            },
+        );
+        let mut again = Vec::new();
+        for ((wanted, entry), verdict) in verdicts {
+            if verdict == Some(true) {
+                self.keep(wanted);
+                fetched.found.add(wanted.original.size);
+                continue;
+            }
+            if verdict == Some(false)
+                && let Ok(guard) = self.folder().lock()
+            {
+                self.folder().discard_that(&guard, &wanted.key, entry.identity);
+            }
+            if let Err(error) = self.settle(&wanted.key, false) {
+                log::debug!("{error}");
+            }
+            match verdict {
+                None => fetched.direct.push(wanted.direct(STOPPED)),
+                _ => again.push(wanted.clone()),
+            }
+        }
+        again
     }
 
     /// Waits for files that others are going to copy; those that they leave are to be planned anew.
@@ -195,11 +248,26 @@ impl Lease {
         mut awaited: Vec<(Wanted, String)>,
         watch: Watch<'_>,
         fetched: &mut Fetched,
-    ) -> Result<Vec<Wanted>, CacheError> {
+    ) -> Vec<Wanted> {
         let mut left = Vec::new();
         let mut courses: HashMap<String, (u64, Instant)> = HashMap::new();
+        let mut looked: Option<Instant> = None;
         while !awaited.is_empty() && !(watch.stop)() {
-            let found = plan::look_after(self, &awaited)?;
+            // the lock is for when there is something to take, and to see now and then whether the others get on
+            let is_due = looked.is_none_or(|at| at.elapsed() > LOOK_EVERY);
+            if !is_due && !plan::any_is_there(self, &awaited) {
+                std::thread::sleep(PAUSE);
+                continue;
+            }
+            let found = match plan::look_after(self, &awaited) {
+                Ok(found) => found,
+                Err(error) => {
+                    let why = error.to_string();
+                    fetched.direct.extend(awaited.iter().map(|(wanted, _)| wanted.direct(&why)));
+                    return left;
+                }
+            };
+            looked = Some(Instant::now());
             let mut still = Vec::new();
             for ((wanted, id), found) in awaited.into_iter().zip(found) {
                 match found {
@@ -214,9 +282,8 @@ impl Lease {
                             (*seen, *since) = (course, Instant::now());
                         }
                         if since.elapsed() > STALLED {
-                            fetched
-                                .direct
-                                .push(wanted.direct("the process that is to copy it makes no progress"));
+                            let why = "the process that is to copy it makes no progress";
+                            fetched.direct.push(wanted.direct(why));
                         } else {
                             still.push((wanted, id));
                         }
@@ -228,16 +295,16 @@ impl Lease {
                 std::thread::sleep(PAUSE);
             }
         }
-        fetched.direct.extend(awaited.iter().map(|(wanted, _)| wanted.direct("the job was asked to stop")));
-        Ok(left)
+        fetched.direct.extend(awaited.iter().map(|(wanted, _)| wanted.direct(STOPPED)));
+        left
     }
 
     /// Remembers a copy that is held.
     fn keep(&self, wanted: &Wanted) {
         let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
-        for path in &wanted.paths {
-            copies.insert(path.clone(), (wanted.key.clone(), plan::place(self, wanted)));
-        }
+        let identity = folder::identity(&self.folder().files().join(&wanted.key));
+        let copy = Copy { key: wanted.key.clone(), place: plan::place(self, wanted), identity };
+        copies.extend(wanted.paths.iter().map(|path| (path.clone(), copy.clone())));
     }
 
     /// Holds the copies of `paths` that are there already, and makes none.
@@ -258,6 +325,37 @@ impl Lease {
     }
 }
 
+/// Does something for each of some things, a few at a time; meanwhile `watch` is called now and then by this thread. In no order.
+fn in_workers<'a, T: Sync, R: Send>(
+    things: &'a [T],
+    work: impl Fn(&'a T) -> R + Sync,
+    mut watch: impl FnMut(),
+) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(Vec::with_capacity(things.len()));
+    let watcher = std::thread::current();
+    let go = || {
+        while let Some(thing) = things.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let result = work(thing);
+            results.lock().unwrap_or_else(PoisonError::into_inner).push(result);
+        }
+        watcher.unpark();
+    };
+    std::thread::scope(|scope| {
+        let start = |_| std::thread::Builder::new().spawn_scoped(scope, go).ok();
+        let workers: Vec<_> = (0..STREAMS.min(things.len())).filter_map(start).collect();
+        if workers.is_empty() {
+            // no thread is to be had
+            go();
+        }
+        while workers.iter().any(|worker| !worker.is_finished()) {
+            watch();
+            std::thread::park_timeout(PAUSE);
+        }
+    });
+    results.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Wanted {
     fn direct(&self, reason: &str) -> Direct {
         Direct { path: self.paths[0].clone(), bytes: self.original.size, reason: reason.into() }
@@ -265,6 +363,7 @@ impl Wanted {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests make their own input")]
 mod tests {
     use super::*;
     use crate::lease::Use;
@@ -293,7 +392,7 @@ mod tests {
         let guard = cache.lock().expect("should lock");
         idle.claim(&guard, &[(key, Use::Copying(5000))]).expect("should write");
         drop(guard);
-        let fetched = other.fetch(&[file.clone()], IN_SILENCE).expect("should fetch");
+        let fetched = other.fetch(std::slice::from_ref(&file), IN_SILENCE).expect("should fetch");
         assert!(fetched.direct[0].reason.contains("no progress"), "{fetched:?}");
         assert_eq!(other.copy_of(&file), None);
     }
@@ -307,7 +406,8 @@ mod tests {
         idle.claim(&guard, &[(key, Use::Copying(5000))]).expect("should write");
         drop(guard);
         let fetched = std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| other.fetch(&[file.clone()], IN_SILENCE).expect("should fetch"));
+            let waiting =
+                scope.spawn(|| other.fetch(std::slice::from_ref(&file), IN_SILENCE).expect("should fetch"));
             std::thread::sleep(Duration::from_millis(150));
             drop(idle);
             waiting.join().expect("should not panic")
@@ -319,18 +419,20 @@ mod tests {
     fn a_file_that_changes_meanwhile_is_not_copied() {
         let (_folder, cache, file) = scene();
         let before = Original::of(&file).expect("a file");
-        for (bytes, place) in [(6000, 0), (4000, 1), (5000, 2)] {
-            let changed = Original { modified: (1, place), ..before.clone() };
+        for (bytes, is_other_time) in [(6000, false), (4000, false), (5000, true)] {
             std::fs::write(&file, vec![8; bytes]).expect("should write");
-            let refused = copy::copy(&cache, "1-1-1", &changed, &Course::default());
+            let now = Original::of(&file).expect("a file");
+            let modified = if is_other_time { (1, 0) } else { now.modified };
+            let changed = Original { modified, ..before.clone() };
+            let refused = copy::copy(&cache, "1-1-1", &changed, 0, &Course::default());
             assert!(
                 matches!(&refused, Err(NotCopied::Because(why)) if why.contains("changed")),
                 "{refused:?}"
             );
         }
         assert!(
-            crate::folder::entries(&cache.copying()).is_empty()
-                && crate::folder::entries(&cache.files()).is_empty()
+            folder::entries_seen(&cache.copying()).is_empty()
+                && folder::entries_seen(&cache.files()).is_empty()
         );
     }
 }

@@ -5,10 +5,11 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use vitreous_project::process;
 
-/// The lock is held for milliseconds; a holder that keeps it for longer is stopped or waits for a broken disk.
+/// The lock is held for milliseconds; if nobody has taken it or got on under it for so long, its holder is stopped or waits for
+/// a broken disk.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The cache of this user on this host, below a scratch folder.
@@ -20,7 +21,16 @@ pub struct CacheFolder {
 /// The lock on a cache, held until dropped.
 #[derive(Debug)]
 pub(crate) struct Guard {
-    _locked: File,
+    locked: File,
+}
+
+impl Guard {
+    /// Shows those who wait that the holder gets on.
+    pub fn beat(&self) {
+        use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let _ = futimens(&self.locked, &Timestamps { last_access: now, last_modification: now });
+    }
 }
 
 impl CacheFolder {
@@ -98,19 +108,30 @@ impl CacheFolder {
     /// [`CacheError::Busy`]; a file system that has no locks, or is gone.
     pub(crate) fn lock(&self) -> Result<Guard, CacheError> {
         let path = self.root.join("lock");
-        self.make_parts()?;
-        let started = Instant::now();
+        let (mut since, mut beat, mut pause) = (Instant::now(), None, Duration::from_millis(1));
         loop {
+            self.make_parts()?;
             let file = OpenOptions::new().create(true).append(true).open(&path);
             let file = file.map_err(CacheError::io("open", &path))?;
             match file.try_lock() {
                 // somebody may have removed the folder meanwhile, and others lock another file of this name
-                Ok(()) if is_same(&file, &path) => return Ok(Guard { _locked: file }),
+                Ok(()) if is_same(&file, &path) => {
+                    let guard = Guard { locked: file };
+                    guard.beat();
+                    return Ok(guard);
+                }
                 Ok(()) => {}
-                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(2)),
+                Err(TryLockError::WouldBlock) => {
+                    std::thread::sleep(pause);
+                    pause = (2 * pause).min(Duration::from_millis(30));
+                }
                 Err(TryLockError::Error(source)) => return Err(CacheError::io("lock", &path)(source)),
             }
-            if started.elapsed() > PATIENCE {
+            let seen = file.metadata().and_then(|found| found.modified()).ok();
+            if seen != beat {
+                (beat, since) = (seen, Instant::now());
+            }
+            if since.elapsed() > PATIENCE {
                 return Err(CacheError::Busy { path, seconds: PATIENCE.as_secs() });
             }
         }
@@ -118,7 +139,7 @@ impl CacheFolder {
 
     /// Takes a copy out of use, under the lock. Its disk space is free when [`CacheFolder::sweep`] or this has removed it; a
     /// process that still has the file open may go on reading.
-    pub(crate) fn discard(&self, _under: &Guard, key: &str) {
+    pub(crate) fn discard(&self, under: &Guard, key: &str) {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let aside = self.removing().join(format!("{key}-{}-{count}", std::process::id()));
@@ -126,11 +147,19 @@ impl CacheFolder {
             Ok(()) => remove(&aside),
             Err(error) => log::debug!("copy {key} stays: {error}"),
         }
+        under.beat();
+    }
+
+    /// The same for a copy that was found unfit, unless it is another by now.
+    pub(crate) fn discard_that(&self, under: &Guard, key: &str, found: Identity) {
+        if identity(&self.files().join(key)) == Some(found) {
+            self.discard(under, key);
+        }
     }
 
     /// Removes what was being removed when its remover died.
     pub(crate) fn sweep(&self, _under: &Guard) {
-        entries(&self.removing()).iter().for_each(|path| remove(path));
+        entries_seen(&self.removing()).iter().for_each(|path| remove(path));
     }
 
     /// Bytes of the disk that a user may still fill, and bytes in all.
@@ -154,6 +183,15 @@ fn make(path: &Path) -> Result<(), CacheError> {
     }
 }
 
+/// What tells a folder from another of its name: device, number and, as numbers are given out again, when it was made (where
+/// the file system says that).
+pub(crate) type Identity = (u64, u64, Option<SystemTime>);
+
+/// Of a folder, if it is there.
+pub(crate) fn identity(folder: &Path) -> Option<Identity> {
+    std::fs::metadata(folder).ok().map(|found| (found.dev(), found.ino(), found.created().ok()))
+}
+
 /// Whether an open file is the one that its name leads to.
 pub(crate) fn is_same(file: &File, path: &Path) -> bool {
     match (file.metadata(), std::fs::metadata(path)) {
@@ -162,10 +200,21 @@ pub(crate) fn is_same(file: &File, path: &Path) -> bool {
     }
 }
 
-/// What is in a folder; nothing, if it cannot be read.
-pub(crate) fn entries(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).collect()
+/// What is in a folder; nothing, if it is not there.
+///
+/// # Errors
+/// It is there and cannot be read: what is in it is not known then, and nothing may be concluded.
+pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, CacheError> {
+    let listed = std::fs::read_dir(folder).and_then(|all| all.map(|entry| entry.map(|e| e.path())).collect());
+    match listed {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map_err(CacheError::io("list", folder)),
+    }
+}
+
+/// The same where it makes no difference.
+pub(crate) fn entries_seen(folder: &Path) -> Vec<PathBuf> {
+    entries(folder).unwrap_or_default()
 }
 
 /// Removes a folder with all in it; what resists is removed another time.

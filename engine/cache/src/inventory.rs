@@ -2,49 +2,67 @@
 
 use crate::CacheError;
 use crate::copy::{RECORD, Record, is_right, vouch};
-use crate::folder::{CacheFolder, Guard, entries, name_of};
+use crate::folder::{CacheFolder, Guard, Identity, entries, identity, name_of};
 use crate::lease::{self, Holder, Use};
 use serde::Serialize;
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
-use vitreous_project::{atomic, clock};
+use vitreous_project::{ProjectError, atomic, clock};
+
+/// Seconds and nanoseconds since 1970.
+pub(crate) type Time = (i64, i64);
 
 /// A copy.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
     pub key: String,
-    /// What it is one of; `None` if that cannot be read: it is of no use then.
+    /// What it is one of; `None` if that cannot be understood: it is of no use then.
     pub record: Option<Record>,
     /// Bytes of the copy.
     pub bytes: u64,
-    /// When it was given to a job last, seconds and nanoseconds since 1970.
-    pub used: (i64, i64),
+    /// When it was given to a job, or given back, last.
+    pub used: Time,
+    /// Which folder this was read from.
+    pub identity: Identity,
 }
 
 impl Entry {
     /// Whether it has the size of its original. What is inside is for the checksum to say.
     pub fn is_whole(&self) -> bool {
-        self.record
-            .as_ref()
-            .is_some_and(|record| record.original.size == self.bytes && record.original.key() == self.key)
+        let is_it = |record: &Record| record.original.size == self.bytes && record.original.key() == self.key;
+        self.record.as_ref().is_some_and(is_it)
     }
 }
 
-/// One copy, if it is there.
-pub(crate) fn entry(folder: &CacheFolder, key: &str) -> Option<Entry> {
+/// When a copy was used last.
+pub(crate) fn used(folder: &CacheFolder, key: &str) -> Time {
     let path = folder.files().join(key);
-    let seen = std::fs::metadata(path.join(RECORD)).or_else(|_| std::fs::metadata(&path)).ok()?;
-    let record: Option<Record> = atomic::read_json(&path.join(RECORD)).ok().flatten();
+    let found = std::fs::metadata(path.join(RECORD)).or_else(|_| std::fs::metadata(&path));
+    found.map_or((0, 0), |found| (found.mtime(), found.mtime_nsec()))
+}
+
+/// One copy, if it is there.
+///
+/// # Errors
+/// It cannot be read now, which says nothing about it.
+pub(crate) fn entry(folder: &CacheFolder, key: &str) -> Result<Option<Entry>, CacheError> {
+    let path = folder.files().join(key);
+    let Some(identity) = identity(&path) else { return Ok(None) };
+    let record: Option<Record> = match atomic::read_json(&path.join(RECORD)) {
+        Err(error @ ProjectError::Io { .. }) => return Err(error.into()),
+        read => read.ok().flatten(),
+    };
     let data = record.as_ref().map(|record| path.join(record.original.file_name()));
     let bytes = data.and_then(|data| std::fs::metadata(data).ok()).map_or(0, |found| found.len());
-    Some(Entry { key: key.into(), record, bytes, used: (seen.mtime(), seen.mtime_nsec()) })
+    Ok(Some(Entry { key: key.into(), record, bytes, used: used(folder, key), identity }))
 }
 
 /// All copies.
-pub(crate) fn all(folder: &CacheFolder, _under: &Guard) -> Vec<Entry> {
-    entries(&folder.files()).iter().filter_map(|path| entry(folder, &name_of(path))).collect()
+fn all(folder: &CacheFolder, _under: &Guard) -> Result<Vec<Entry>, CacheError> {
+    let found = entries(&folder.files())?.into_iter().map(|path| entry(folder, &name_of(&path)));
+    Ok(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
 }
 
 /// Notes that a copy is used now.
@@ -130,8 +148,8 @@ impl CacheFolder {
     /// The cache cannot be locked or read.
     pub fn inventory(&self) -> Result<Inventory, CacheError> {
         let guard = self.lock()?;
-        let leased = lease::live(self, &guard);
-        let mut entries = all(self, &guard);
+        let leased = lease::live(self, &guard)?;
+        let mut entries = all(self, &guard)?;
         drop(guard);
         let in_use: HashSet<&String> = leased.iter().flat_map(|lease| lease.uses.keys()).collect();
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.used));
@@ -178,11 +196,11 @@ impl CacheFolder {
     fn clean_if(&self, unused_for: Option<Duration>, really: bool) -> Result<Cleaned, CacheError> {
         let guard = self.lock()?;
         self.sweep(&guard);
-        let leased = lease::live(self, &guard);
+        let leased = lease::live(self, &guard)?;
         let in_use: HashSet<&String> = leased.iter().flat_map(|lease| lease.uses.keys()).collect();
         let last = unused_for.map(|time| clock::unix_s() - time.as_secs_f64());
         let mut cleaned = Cleaned::default();
-        for entry in all(self, &guard) {
+        for entry in all(self, &guard)? {
             if in_use.contains(&entry.key) {
                 cleaned.in_use += 1;
             } else if last.is_none_or(|last| (entry.used.0 as f64) < last) {
@@ -201,13 +219,13 @@ impl CacheFolder {
     /// # Errors
     /// The cache cannot be locked or read.
     pub fn check(&self) -> Result<Checked, CacheError> {
-        let copies = all(self, &self.lock()?);
+        let copies = all(self, &self.lock()?)?;
         let mut checked = Checked::default();
         for copy in copies {
             let path = self.files().join(&copy.key);
             let record = copy.record.as_ref().filter(|_| copy.is_whole());
             let data = record.map(|record| (path.join(record.original.file_name()), record));
-            match data.filter(|(data, record)| is_right(data, record)) {
+            match data.filter(|(data, record)| is_right(data, record, &|| false) == Some(true)) {
                 Some((data, record)) => {
                     if record.boot_id != vitreous_project::process::boot_id() {
                         vouch(&data, record);
@@ -218,7 +236,7 @@ impl CacheFolder {
                 None if !path.exists() => {}
                 None => {
                     let guard = self.lock()?;
-                    self.discard(&guard, &copy.key);
+                    self.discard_that(&guard, &copy.key, copy.identity);
                     checked.wrong.push(copy.record.map(|record| record.original.path).unwrap_or_default());
                 }
             }

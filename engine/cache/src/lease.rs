@@ -3,12 +3,13 @@
 //! A lease is a file that its process keeps locked. Lines are only ever added: `hold KEY`, `copy KEY BYTES` (it is going to be
 //! copied), `done KEY` (it was), `drop KEY`. A line cut short by a death is of a lease that counts no more.
 
-use crate::folder::{CacheFolder, Guard, entries, is_same, name_of, remove};
+use crate::folder::{CacheFolder, Guard, Identity, entries, entries_seen, is_same, name_of, remove};
+use crate::inventory;
 use crate::{CacheError, Limits};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -47,14 +48,27 @@ pub struct Lease {
     limits: Limits,
     holder: Holder,
     state: Mutex<State>,
-    /// By the path that was asked for: key and place of the copy that is held.
-    pub(crate) copies: Mutex<HashMap<PathBuf, (String, PathBuf)>>,
+    /// By the path that was asked for: the copy that is held.
+    pub(crate) copies: Mutex<HashMap<PathBuf, Copy>>,
+}
+
+/// A copy that is held.
+#[derive(Debug, Clone)]
+pub(crate) struct Copy {
+    pub key: String,
+    pub place: PathBuf,
+    pub identity: Option<Identity>,
 }
 
 #[derive(Debug)]
 struct State {
+    /// The same for as long as the lease lives.
     id: String,
+    /// Rises when the file has to be written anew.
+    generation: u32,
     file: File,
+    /// A line may be missing or cut short: the file is to be written anew.
+    is_damaged: bool,
     uses: BTreeMap<String, Use>,
     /// Every key that was ever used.
     ever: BTreeSet<String>,
@@ -64,12 +78,12 @@ impl Lease {
     /// A lease on nothing yet.
     ///
     /// # Errors
-    /// As [`CacheFolder::lock`] has them.
+    /// The cache cannot be locked, or the lease not be written.
     pub fn new(folder: CacheFolder, limits: Limits, holder: Holder) -> Result<Self, CacheError> {
         let holder = Holder { pid: std::process::id(), since_unix_s: clock::unix_s(), ..holder };
         // where there are no locks there is no cache
         drop(folder.lock()?);
-        let state = Mutex::new(State::new(&folder, &holder, BTreeMap::new())?);
+        let state = Mutex::new(State::new(&folder, &holder)?);
         Ok(Self { folder, limits, holder, state, copies: Mutex::default() })
     }
 
@@ -115,31 +129,31 @@ impl Lease {
     /// The copy of a file, if this lease holds one.
     pub fn copy_of(&self, path: &Path) -> Option<PathBuf> {
         let copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
-        copies.get(path).map(|(_, copy)| copy.clone())
+        copies.get(path).map(|copy| copy.place.clone())
     }
 
     /// Gives the copy of a file back.
     pub fn release(&self, path: &Path) {
         let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((key, _)) = copies.remove(path) else { return };
+        let Some(Copy { key, .. }) = copies.remove(path) else { return };
         // the same copy may be held under another name of the file
-        if !copies.values().any(|(other, _)| *other == key)
-            && let Err(error) = self.settle(&key, false)
-        {
-            log::debug!("{error}");
+        if !copies.values().any(|other| other.key == key) {
+            inventory::touch(&self.folder, &key);
+            if let Err(error) = self.settle(&key, false) {
+                log::debug!("{error}");
+            }
         }
     }
 
-    /// Says that the copy of a file cannot be read: nobody shall use it any more. A copy that is simply gone is no more than that.
+    /// Says that the copy of a file cannot be read: nobody shall use it any more. A copy that is simply gone, or was made anew
+    /// by somebody, is no more than that.
     pub fn reject(&self, path: &Path) {
-        let key = {
-            let copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
-            copies.get(path).map(|(key, _)| key.clone())
-        };
-        if let (Some(key), Ok(guard)) = (key, self.folder.lock())
+        let copy = self.copies.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
+        if let Some(Copy { key, identity: Some(identity), .. }) = copy
             && self.folder.files().join(&key).is_dir()
+            && let Ok(guard) = self.folder.lock()
         {
-            self.folder.discard(&guard, &key);
+            self.folder.discard_that(&guard, &key, identity);
         }
         self.release(path);
     }
@@ -147,7 +161,13 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let path = self.folder.leases().join(self.id());
+        let (path, held) = {
+            let state = self.state();
+            let held = state.uses.iter().filter(|(_, now)| **now == Use::Held).map(|(key, _)| key.clone());
+            (state.path(&self.folder), held.collect::<Vec<_>>())
+        };
+        // a copy that was in use for a week is not one that nobody used for a week
+        held.iter().for_each(|key| inventory::touch(&self.folder, key));
         if let Err(error) = std::fs::remove_file(&path) {
             log::debug!("lease {} stays: {error}", path.display());
         }
@@ -163,7 +183,7 @@ impl Lease {
     /// Removes the copies that this lease used and no other does. Those of other lanes may stay for their next jobs.
     fn remove_used(&self) -> Result<(), CacheError> {
         let guard = self.folder.lock()?;
-        let leased = live(&self.folder, &guard);
+        let leased = live(&self.folder, &guard)?;
         let own = std::mem::take(&mut self.state().ever);
         for key in own.iter().filter(|key| !leased.iter().any(|lease| lease.uses.contains_key(*key))) {
             self.folder.discard(&guard, key);
@@ -173,22 +193,21 @@ impl Lease {
 }
 
 impl State {
-    /// A lease file, locked before anybody can see it.
-    fn new(folder: &CacheFolder, holder: &Holder, uses: BTreeMap<String, Use>) -> Result<Self, CacheError> {
+    /// A lease on nothing.
+    fn new(folder: &CacheFolder, holder: &Holder) -> Result<Self, CacheError> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let start = process::ProcessId::current().start_ticks;
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let id = format!("{}-{start}-{count}", std::process::id());
-        let (hidden, path) = (folder.leases().join(format!(".{id}")), folder.leases().join(&id));
-        let file = OpenOptions::new().create(true).append(true).open(&hidden);
-        let mut file = file.map_err(CacheError::io("create", &hidden))?;
-        file.try_lock().map_err(|error| CacheError::io("lock", &hidden)(error.into()))?;
-        let mut head = serde_json::to_string(holder).unwrap_or_default();
-        head.push('\n');
-        let text = head + &uses.iter().map(|(key, now)| line(key, Some(*now), None)).collect::<String>();
-        file.write_all(text.as_bytes()).map_err(CacheError::io("write", &hidden))?;
-        std::fs::rename(&hidden, &path).map_err(CacheError::io("create", &path))?;
-        Ok(Self { id, file, ever: uses.keys().cloned().collect(), uses })
+        // processes of two containers may have the same number and start
+        let nanos = (clock::unix_s().fract() * 1e9) as u32;
+        let id = format!("{}-{start}-{nanos}-{count}", std::process::id());
+        let uses = BTreeMap::new();
+        let file = write_new(folder, &id, 1, holder, &uses)?;
+        Ok(Self { id, generation: 1, file, is_damaged: false, uses, ever: BTreeSet::new() })
+    }
+
+    fn path(&self, folder: &CacheFolder) -> PathBuf {
+        folder.leases().join(format!("{}.{}", self.id, self.generation))
     }
 
     fn write(
@@ -208,15 +227,47 @@ impl State {
                 lines += &line(key, *now, before);
             }
         }
-        let path = folder.leases().join(&self.id);
-        if !is_same(&self.file, &path) {
-            // somebody removed the cache: what is there from now on may be leased anew
-            let ever = std::mem::take(&mut self.ever);
-            *self = Self::new(folder, holder, std::mem::take(&mut self.uses))?;
-            self.ever.extend(ever);
+        let path = self.path(folder);
+        // somebody may have removed the cache: what is there from now on is to be leased anew
+        if self.is_damaged || !is_same(&self.file, &path) {
+            self.file = write_new(folder, &self.id, self.generation + 1, holder, &self.uses)?;
+            self.generation += 1;
+            self.is_damaged = false;
+            // the new one says all that the old one should
+            let _ = std::fs::remove_file(&path);
             return Ok(());
         }
-        self.file.write_all(lines.as_bytes()).map_err(CacheError::io("write", &path))
+        let written = self.file.write_all(lines.as_bytes()).map_err(CacheError::io("write", &path));
+        self.is_damaged = written.is_err();
+        written
+    }
+}
+
+/// A lease file, locked before anybody can see it.
+fn write_new(
+    folder: &CacheFolder,
+    id: &str,
+    generation: u32,
+    holder: &Holder,
+    uses: &BTreeMap<String, Use>,
+) -> Result<File, CacheError> {
+    let name = format!("{id}.{generation}");
+    let (hidden, path) = (folder.leases().join(format!(".{name}")), folder.leases().join(&name));
+    let file = OpenOptions::new().create(true).append(true).open(&hidden);
+    let mut file = file.map_err(CacheError::io("create", &hidden))?;
+    let mut text = serde_json::to_string(holder).unwrap_or_default() + "\n";
+    text.extend(uses.iter().map(|(key, now)| line(key, Some(*now), None)));
+    let made = file
+        .try_lock()
+        .map_err(std::io::Error::from)
+        .and_then(|()| file.write_all(text.as_bytes()))
+        .and_then(|()| std::fs::rename(&hidden, &path));
+    match made {
+        Ok(()) => Ok(file),
+        Err(error) => {
+            let _ = std::fs::remove_file(&hidden);
+            Err(CacheError::io("create", &path)(error))
+        }
     }
 }
 
@@ -251,39 +302,47 @@ impl Leased {
 }
 
 /// The leases of all live processes. Those of dead ones are removed, with what they left half copied.
-pub(crate) fn live(folder: &CacheFolder, _under: &Guard) -> Vec<Leased> {
+///
+/// # Errors
+/// A lease that cannot be read now: its owner may live, so nothing may be concluded.
+pub(crate) fn live(folder: &CacheFolder, _under: &Guard) -> Result<Vec<Leased>, CacheError> {
     let mut live = Vec::new();
-    for path in entries(&folder.leases()) {
-        let id = name_of(&path);
+    for path in entries(&folder.leases())? {
+        let name = name_of(&path);
         // one that is being made is not seen yet
-        if id.starts_with('.') {
+        if name.starts_with('.') {
             continue;
         }
-        let Ok(file) = File::open(&path) else { continue };
+        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+            // given back in this moment
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            opened => opened.map_err(CacheError::io("open", &path))?,
+        };
         match file.try_lock() {
-            Err(TryLockError::WouldBlock) => live.push(read(&path, id)),
-            // locks worked a moment ago: nobody is declared dead for an error
-            Err(TryLockError::Error(error)) => {
-                log::debug!("{}: {error}", path.display());
-                live.push(read(&path, id));
+            Err(TryLockError::WouldBlock) => {
+                let id = name.split('.').next().unwrap_or(&name).to_string();
+                live.push(read(file, &path, id)?);
             }
+            Err(TryLockError::Error(error)) => return Err(CacheError::io("lock", &path)(error)),
             Ok(()) => {
                 let _ = std::fs::remove_file(&path);
             }
         }
     }
-    for path in entries(&folder.copying()) {
+    for path in entries_seen(&folder.copying()) {
         let name = name_of(&path);
         if !live.iter().any(|lease| name.starts_with(&format!("{}-", lease.id))) {
             remove(&path);
         }
     }
-    live
+    Ok(live)
 }
 
-fn read(path: &Path, id: String) -> Leased {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let length = text.len();
+/// What a lease says.
+fn read(mut file: File, path: &Path, id: String) -> Result<Leased, CacheError> {
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(CacheError::io("read", path))?;
+    let text = String::from_utf8_lossy(&bytes);
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
     let mut lines = whole.lines();
     let holder = lines.next().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
@@ -295,13 +354,15 @@ fn read(path: &Path, id: String) -> Leased {
         match verb {
             "hold" | "done" => uses.insert(key.to_string(), Use::Held),
             "copy" => uses.insert(key.to_string(), Use::Copying(bytes)),
-            _ => uses.remove(key),
+            "drop" => uses.remove(key),
+            _ => None,
         };
     }
-    Leased { id, holder, uses, length }
+    Ok(Leased { id, holder, uses, length: bytes.len() })
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests make their own input")]
 mod tests {
     use super::*;
 
@@ -329,14 +390,14 @@ mod tests {
         .expect("should write");
         one.settle("b", true).expect("should write");
         one.settle("a", false).expect("should write");
-        let seen = live(&folder, &guard);
+        let seen = live(&folder, &guard).expect("should read");
         assert_eq!(seen.len(), 2);
         let first = seen.iter().find(|lease| lease.holder.job == "J1").expect("should be there");
         assert_eq!(first.uses, BTreeMap::from([change("b", Use::Held), change("c", Use::Copying(5))]));
         assert_eq!((first.planned_bytes(), first.holder.pid), (5, std::process::id()));
         assert_eq!(one.uses(), first.uses);
         drop((one, two));
-        assert!(live(&folder, &guard).is_empty());
+        assert!(live(&folder, &guard).expect("should read").is_empty());
     }
 
     #[test]
@@ -349,7 +410,7 @@ mod tests {
         // nobody locks it
         std::fs::write(folder.leases().join("1-2-3"), "{}\nhold a\ncopy key 7\n").expect("should write");
         let guard = folder.lock().expect("should lock");
-        assert_eq!(live(&folder, &guard).len(), 1);
+        assert_eq!(live(&folder, &guard).expect("should read").len(), 1);
         assert!(!half.exists() && own.exists() && !folder.leases().join("1-2-3").exists());
     }
 
@@ -360,7 +421,7 @@ mod tests {
         std::fs::remove_dir_all(folder.path()).expect("should remove");
         let guard = folder.lock().expect("should lock");
         one.claim(&guard, &[("a".into(), Use::Held)]).expect("should write");
-        let seen = live(&folder, &guard);
+        let seen = live(&folder, &guard).expect("should read");
         assert_eq!((seen.len(), seen[0].uses.len()), (1, 1));
     }
 
@@ -370,7 +431,7 @@ mod tests {
         let path = scratch.path().join("lease");
         std::fs::write(&path, "{\"job\":\"J1\",\"project\":\"/p\",\"rank\":2}\nhold a\ncopy b 70")
             .expect("should write");
-        let found = read(&path, "x".into());
+        let found = read(File::open(&path).expect("should open"), &path, "x".into()).expect("should read");
         assert_eq!((found.uses.len(), found.holder.rank), (1, 2));
     }
 }

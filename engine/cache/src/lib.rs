@@ -44,3 +44,9 @@ pub use inventory::{Checked, Cleaned, Inventory, ShownFile, ShownLease};
 pub use lease::{Holder, Lease};
 pub use original::Original;
 pub use room::Limits;
+
+/// Bytes as people read them: `3.2 GiB`.
+pub fn size_text(bytes: u64) -> String {
+    let mib = bytes as f64 / f64::from(1 << 20);
+    if mib < 1024.0 { format!("{mib:.1} MiB") } else { format!("{:.1} GiB", mib / 1024.0) }
+}

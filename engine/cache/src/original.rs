@@ -32,12 +32,24 @@ impl Original {
         Ok(Self { path, size: found.len(), modified: (found.mtime(), found.mtime_nsec()) })
     }
 
-    /// Name of its copy's folder.
+    /// Name of its copy's folder: digests of path and of path, size and time, and the size, so that room is counted by names.
     pub fn key(&self) -> String {
         let mut digest = Fingerprint::default();
-        digest.bytes(self.path.as_os_str().as_bytes()).bytes(&self.size.to_le_bytes());
+        digest.bytes(self.path.as_os_str().as_bytes());
+        let path = digest.hex();
+        digest.bytes(&self.size.to_le_bytes());
         digest.bytes(&self.modified.0.to_le_bytes()).bytes(&self.modified.1.to_le_bytes());
-        digest.hex()
+        format!("{}-{}-{}", &path[..16], digest.hex(), self.size)
+    }
+
+    /// The part of a key that all versions of a file share.
+    pub(crate) fn path_of(key: &str) -> &str {
+        key.split('-').next().unwrap_or(key)
+    }
+
+    /// The bytes of the file that a key is of; 0 for what is no key.
+    pub(crate) fn bytes_of(key: &str) -> u64 {
+        key.rsplit('-').next().and_then(|size| size.parse().ok()).unwrap_or(0)
     }
 
     /// Name of the file; readers may go by its ending.
@@ -47,6 +59,7 @@ impl Original {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests make their own input")]
 mod tests {
     use super::*;
 
@@ -61,6 +74,9 @@ mod tests {
         ];
         assert_eq!(one.key(), one.clone().key());
         assert!(others.iter().all(|other| other.key() != one.key()));
+        assert_eq!(Original::bytes_of(&others[1].key()), 8);
+        let of_path = |original: &Original| Original::path_of(&original.key()).to_string();
+        assert!(of_path(&one) == of_path(&others[1]) && of_path(&one) != of_path(&others[0]));
     }
 
     #[test]

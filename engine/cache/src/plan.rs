@@ -1,7 +1,7 @@
 //! What becomes of each file that a job wants copied: decided under the lock, done without it.
 
-use crate::copy::{self, Record};
-use crate::folder::Guard;
+use crate::copy;
+use crate::folder::{self, Guard};
 use crate::inventory::{self, Entry};
 use crate::lease::{self, Lease, Leased, Use};
 use crate::original::Original;
@@ -27,7 +27,7 @@ pub(crate) struct Plan {
     /// There is a copy, and this lease holds it.
     pub found: Vec<Wanted>,
     /// There is a copy of before the node's last start: this lease holds it, and it is to be verified.
-    pub doubtful: Vec<(Wanted, Record)>,
+    pub doubtful: Vec<(Wanted, Entry)>,
     /// This process is to copy it.
     pub to_copy: Vec<Wanted>,
     /// Another process is going to copy it: its lease.
@@ -45,36 +45,34 @@ pub(crate) struct Plan {
 pub(crate) fn make(lease: &Lease, wanted: Vec<Wanted>, may_copy: bool) -> Result<Plan, CacheError> {
     let folder = lease.folder();
     let guard = folder.lock()?;
-    folder.sweep(&guard);
-    let leased = lease::live(folder, &guard);
-    let copying = being_copied(&leased, &lease.id());
     let mut plan = Plan::default();
     let mut missing = Vec::new();
     for wanted in wanted {
-        match usable(lease, &guard, &wanted.key) {
-            Some(entry) => {
-                lease.claim(&guard, &[(wanted.key.clone(), Use::Held)])?;
-                inventory::touch(folder, &wanted.key);
-                match entry.record.filter(|record| record.boot_id != process::boot_id()) {
-                    Some(record) => plan.doubtful.push((wanted, record)),
-                    None => plan.found.push(wanted),
-                }
-            }
-            None if !may_copy => plan.direct.push((wanted, "there is no copy".into())),
-            None => match copying.get(&wanted.key) {
-                Some(id) => plan.awaited.push((wanted, id.clone())),
-                None => missing.push(wanted),
-            },
+        match usable(lease, &guard, &wanted.key)? {
+            Some(entry) if is_of_this_start(&entry) => plan.found.push(wanted),
+            Some(entry) => plan.doubtful.push((wanted, entry)),
+            None if may_copy => missing.push(wanted),
+            None => plan.direct.push((wanted, "there is no copy".into())),
         }
     }
+    let held = plan.found.iter().chain(plan.doubtful.iter().map(|(wanted, _)| wanted));
+    hold(lease, &guard, held)?;
     if missing.is_empty() {
         return Ok(plan);
     }
-    // again: what was found is in use now
-    let leased = lease::live(folder, &guard);
-    let entries = inventory::all(folder, &guard);
+    folder.sweep(&guard);
+    // what was found is in use now
+    let leased = lease::live(folder, &guard)?;
+    let copying = being_copied(&leased, &lease.id());
+    let (awaited, missing): (Vec<Wanted>, Vec<Wanted>) =
+        missing.into_iter().partition(|wanted| copying.contains_key(&wanted.key));
+    plan.awaited = awaited
+        .into_iter()
+        .map(|wanted| (copying[&wanted.key].clone(), wanted))
+        .map(|(id, wanted)| (wanted, id))
+        .collect();
     let originals: Vec<Original> = missing.iter().map(|wanted| wanted.original.clone()).collect();
-    let admitted = room::admit(folder, &guard, lease.limits(), &originals, &leased, &entries)?;
+    let admitted = room::admit(folder, &guard, lease.limits(), &originals, &leased)?;
     plan.evicted = admitted.evicted;
     let mut chosen = admitted.chosen.iter().copied().peekable();
     for (place, wanted) in missing.into_iter().enumerate() {
@@ -89,14 +87,27 @@ pub(crate) fn make(lease: &Lease, wanted: Vec<Wanted>, may_copy: bool) -> Result
     Ok(plan)
 }
 
+/// Takes copies into the lease.
+fn hold<'w>(lease: &Lease, guard: &Guard, found: impl Iterator<Item = &'w Wanted>) -> Result<(), CacheError> {
+    let keys: Vec<(String, Use)> = found.map(|wanted| (wanted.key.clone(), Use::Held)).collect();
+    lease.claim(guard, &keys)?;
+    keys.iter().for_each(|(key, _)| inventory::touch(lease.folder(), key));
+    Ok(())
+}
+
+/// Whether a copy was made, or verified, since the node has started.
+pub(crate) fn is_of_this_start(entry: &Entry) -> bool {
+    entry.record.as_ref().is_some_and(|record| record.boot_id == process::boot_id())
+}
+
 /// A copy that can be used; one that cannot is removed.
-fn usable(lease: &Lease, guard: &Guard, key: &str) -> Option<Entry> {
-    let entry = inventory::entry(lease.folder(), key)?;
+fn usable(lease: &Lease, guard: &Guard, key: &str) -> Result<Option<Entry>, CacheError> {
+    let Some(entry) = inventory::entry(lease.folder(), key)? else { return Ok(None) };
     if entry.is_whole() {
-        return Some(entry);
+        return Ok(Some(entry));
     }
     lease.folder().discard(guard, key);
-    None
+    Ok(None)
 }
 
 /// By key: the lease of another process that is going to copy it.
@@ -117,6 +128,12 @@ pub(crate) enum Awaited {
     Left,
 }
 
+/// Whether the copy of one of these files is there by now. Needs no lock, and is no promise.
+pub(crate) fn any_is_there(lease: &Lease, awaited: &[(Wanted, String)]) -> bool {
+    let files = lease.folder().files();
+    awaited.iter().any(|(wanted, _)| files.join(&wanted.key).is_dir())
+}
+
 /// Looks after files that others are going to copy.
 ///
 /// # Errors
@@ -124,31 +141,36 @@ pub(crate) enum Awaited {
 pub(crate) fn look_after(lease: &Lease, awaited: &[(Wanted, String)]) -> Result<Vec<Awaited>, CacheError> {
     let folder = lease.folder();
     let guard = folder.lock()?;
-    let leased = lease::live(folder, &guard);
+    let leased = lease::live(folder, &guard)?;
+    let courses: HashMap<&str, u64> =
+        leased.iter().map(|owner| (owner.id.as_str(), course_of(lease, owner))).collect();
     let mut found = Vec::with_capacity(awaited.len());
     for (wanted, id) in awaited {
         let owner = leased.iter().find(|lease| lease.id == *id);
         let is_coming = owner.filter(|owner| matches!(owner.uses.get(&wanted.key), Some(Use::Copying(_))));
-        found.push(if usable(lease, &guard, &wanted.key).is_some() {
-            lease.claim(&guard, &[(wanted.key.clone(), Use::Held)])?;
-            inventory::touch(folder, &wanted.key);
+        found.push(if usable(lease, &guard, &wanted.key)?.is_some() {
             Awaited::Held
         } else if let Some(owner) = is_coming {
-            Awaited::Coming(course_of(lease, owner))
+            Awaited::Coming(courses.get(owner.id.as_str()).copied().unwrap_or(0))
         } else {
             Awaited::Left
         });
     }
+    let is_held = |(_, found): &(&(Wanted, String), &Awaited)| matches!(found, Awaited::Held);
+    hold(lease, &guard, awaited.iter().zip(&found).filter(is_held).map(|((wanted, _), _)| wanted))?;
     Ok(found)
 }
 
 /// A number that changes while a process copies: the length of its lease, and the times of the files it writes.
 fn course_of(lease: &Lease, owner: &Leased) -> u64 {
     use std::os::unix::fs::MetadataExt;
-    let own = |path: &PathBuf| crate::folder::name_of(path).starts_with(&format!("{}-", owner.id));
-    let copies = crate::folder::entries(&lease.folder().copying()).into_iter().filter(own);
-    let times = copies.flat_map(|copy| crate::folder::entries(&copy)).filter_map(|file| file.metadata().ok());
-    let times = times.map(|found| {
+    if owner.planned_bytes() == 0 {
+        return 0;
+    }
+    let own = |path: &PathBuf| folder::name_of(path).starts_with(&format!("{}-", owner.id));
+    let copies = folder::entries_seen(&lease.folder().copying()).into_iter().filter(own);
+    let files = copies.flat_map(|copy| folder::entries_seen(&copy)).filter_map(|file| file.metadata().ok());
+    let times = files.map(|found| {
         (found.mtime() as u64).wrapping_mul(1_000_000_007).wrapping_add(found.mtime_nsec() as u64)
     });
     times.fold(owner.length as u64, u64::wrapping_add)

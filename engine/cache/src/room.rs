@@ -1,10 +1,10 @@
 //! Room for copies: quota, reserve, and who has to go.
 
-use crate::CacheError;
-use crate::folder::{CacheFolder, Guard, entries, name_of};
-use crate::inventory::Entry;
+use crate::folder::{CacheFolder, Guard, entries, entries_seen, name_of};
+use crate::inventory;
 use crate::lease::Leased;
 use crate::original::Original;
+use crate::{CacheError, size_text};
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 
@@ -63,19 +63,13 @@ pub(crate) fn admit(
     limits: &Limits,
     wanted: &[Original],
     leased: &[Leased],
-    entries: &[Entry],
 ) -> Result<Admitted, CacheError> {
+    let keys: Vec<String> = entries(&folder.files())?.iter().map(|path| name_of(path)).collect();
     let in_use: HashSet<&str> =
         leased.iter().flat_map(|lease| lease.uses.keys().map(String::as_str)).collect();
-    let paths: HashSet<_> = wanted.iter().map(|original| &original.path).collect();
-    let mut free_to_go: Vec<&Entry> =
-        entries.iter().filter(|entry| !in_use.contains(entry.key.as_str())).collect();
-    let is_outdated =
-        |entry: &Entry| entry.record.as_ref().is_none_or(|record| paths.contains(&record.original.path));
-    free_to_go.sort_by_key(|entry| (!is_outdated(entry), entry.used));
-    let evictable: u64 = free_to_go.iter().map(|entry| entry.bytes).sum();
-
-    let kept: u64 = entries.iter().map(|entry| entry.bytes).sum();
+    let free_to_go: Vec<&String> = keys.iter().filter(|key| !in_use.contains(key.as_str())).collect();
+    let evictable: u64 = free_to_go.iter().map(|key| Original::bytes_of(key)).sum();
+    let kept: u64 = keys.iter().map(|key| Original::bytes_of(key)).sum();
     let room = room(folder, limits, kept, leased)?;
     let mut left = room.bytes() + i128::from(evictable);
     let mut admitted = Admitted::default();
@@ -88,14 +82,17 @@ pub(crate) fn admit(
         }
     }
     let mut to_free = needed - room.bytes();
-    for entry in free_to_go {
-        if to_free <= 0 {
-            break;
+    if to_free > 0 {
+        for key in in_order_of_going(folder, free_to_go, wanted) {
+            if to_free <= 0 {
+                break;
+            }
+            let bytes = Original::bytes_of(key);
+            folder.discard(under, key);
+            to_free -= i128::from(bytes);
+            admitted.evicted.0 += 1;
+            admitted.evicted.1 += bytes;
         }
-        folder.discard(under, &entry.key);
-        to_free -= i128::from(entry.bytes);
-        admitted.evicted.0 += 1;
-        admitted.evicted.1 += entry.bytes;
     }
     // a removed file that some program still has open frees nothing yet
     let room = self::room(folder, limits, kept - admitted.evicted.1, leased)?;
@@ -110,11 +107,25 @@ pub(crate) fn admit(
     Ok(admitted)
 }
 
+/// Copies of what their originals no longer are, then those that were used least recently.
+fn in_order_of_going<'k>(
+    folder: &CacheFolder,
+    mut keys: Vec<&'k String>,
+    wanted: &[Original],
+) -> Vec<&'k String> {
+    let wanted: Vec<String> = wanted.iter().map(Original::key).collect();
+    let paths: HashSet<&str> = wanted.iter().map(|key| Original::path_of(key)).collect();
+    let is_outdated = |key: &str| paths.contains(Original::path_of(key));
+    keys.sort_by_cached_key(|key| (!is_outdated(key), inventory::used(folder, key)));
+    keys
+}
+
 /// Room beside the copies that are kept, of `kept` bytes, and those that live processes are going to make.
 fn room(folder: &CacheFolder, limits: &Limits, kept: u64, leased: &[Leased]) -> Result<Room, CacheError> {
     let planned: u64 = leased.iter().map(Leased::planned_bytes).sum();
-    let (free, _) = folder.disk()?;
+    // in this order: what is written in between is counted twice, not left out
     let unwritten = i128::from(planned) - i128::from(written(folder));
+    let (free, _) = folder.disk()?;
     let by_disk = i128::from(free) - unwritten.max(0) - i128::from(limits.reserve_bytes);
     let by_quota = limits
         .quota_bytes
@@ -124,7 +135,7 @@ fn room(folder: &CacheFolder, limits: &Limits, kept: u64, leased: &[Leased]) -> 
 
 /// Bytes on the disk of copies that are being made.
 fn written(folder: &CacheFolder) -> u64 {
-    let files = entries(&folder.copying()).into_iter().flat_map(|copy| entries(&copy));
+    let files = entries_seen(&folder.copying()).into_iter().flat_map(|copy| entries_seen(&copy));
     files
         .filter(|file| name_of(file) != crate::copy::RECORD)
         .filter_map(|file| file.metadata().ok())
@@ -134,17 +145,9 @@ fn written(folder: &CacheFolder) -> u64 {
 
 fn why_not(folder: &CacheFolder, limits: &Limits, room: Room) -> Result<String, CacheError> {
     if room.by_quota < room.by_disk {
-        let quota = gib(limits.quota_bytes.unwrap_or(0));
+        let quota = size_text(limits.quota_bytes.unwrap_or(0));
         return Ok(format!("the cache's quota of {quota} leaves no room beside copies in use"));
     }
-    let (free, reserve) = (gib(folder.disk()?.0), gib(limits.reserve_bytes));
+    let (free, reserve) = (size_text(folder.disk()?.0), size_text(limits.reserve_bytes));
     Ok(format!("the scratch disk has {free} free, of which {reserve} are kept free"))
-}
-
-/// Bytes as people read them.
-pub(crate) fn gib(bytes: u64) -> String {
-    match bytes {
-        0..0x4000_0000 => format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)),
-        _ => format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)),
-    }
 }

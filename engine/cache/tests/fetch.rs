@@ -1,4 +1,5 @@
 //! What leases promise each other, within one process: each lease has locks of its own.
+#![expect(clippy::disallowed_methods, reason = "tests make the files that are copied")]
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -304,4 +305,19 @@ fn progress_ends_at_the_whole() {
     let told = told.into_inner();
     assert_eq!(told.last(), Some(&(5 * MIB, 5 * MIB)));
     assert!(told.is_sorted_by_key(|(done, _)| *done));
+}
+
+#[test]
+fn a_copy_made_anew_is_not_rejected_for_the_old_one() {
+    let scene = Scene::new();
+    let paths = scene.files(1);
+    let (one, two) = (scene.lease(None), scene.lease(None));
+    fetch(&one, &paths);
+    // somebody found the first copy wrong, and another job made it again
+    std::fs::remove_dir_all(scene.copy_folder(&one, &paths[0])).expect("should remove");
+    assert_eq!(counts(&fetch(&two, &paths)), (0, 1, 0));
+    one.reject(&paths[0]);
+    assert!(one.copy_of(&paths[0]).is_none() && two.copy_of(&paths[0]).is_some_and(|copy| copy.is_file()));
+    two.reject(&paths[0]);
+    assert!(scene.kept().is_empty());
 }

@@ -26,6 +26,8 @@ pub trait NodeCopies: Send + Sync {
     fn reject(&self, file: &Path, why: &str);
     /// Movies are to be copied before they are read.
     fn takes_movies(&self) -> bool;
+    /// What came of all that was asked for so far, in one sentence; empty if nothing was.
+    fn told(&self) -> String;
 }
 
 /// No cache: every file is read where it lies.
@@ -45,6 +47,9 @@ impl NodeCopies for NoCopies {
     fn takes_movies(&self) -> bool {
         false
     }
+    fn told(&self) -> String {
+        String::new()
+    }
 }
 
 const MIB: u64 = 1 << 20;
@@ -62,6 +67,14 @@ pub(crate) fn fetch(ctx: &Ctx<'_>, files: &[PathBuf]) {
     let outcome = ctx.copies.fetch(files, &|| (ctx.stop)(), &progress);
     if !outcome.is_empty() {
         ctx.say(EventKind::Message { text: outcome });
+    }
+}
+
+/// Says what came of the copies of movies, at the end of a stage that asked for them one by one.
+pub(crate) fn tell(ctx: &Ctx<'_>) {
+    let told = ctx.copies.told();
+    if ctx.copies.takes_movies() && !told.is_empty() {
+        ctx.say(EventKind::Message { text: told });
     }
 }
 
@@ -100,8 +113,10 @@ pub(crate) fn open(
             is_released,
         })),
         Err(error) => {
+            // a copy is not to blame for what fails with its original, too: too many open files, a broken file
+            let images = open(original)?;
             copies.reject(original, &error.to_string());
-            open(original)
+            Ok(images)
         }
     }
 }
@@ -207,6 +222,9 @@ pub(crate) mod tests {
         fn takes_movies(&self) -> bool {
             self.movies
         }
+        fn told(&self) -> String {
+            String::new()
+        }
     }
 
     fn write_images(path: &Path, values: &[f32]) {
@@ -236,7 +254,7 @@ pub(crate) mod tests {
         std::fs::File::options().write(true).open(&copy).and_then(|file| file.set_len(1024 + 64)).unwrap();
         assert_eq!(value(1).unwrap(), 2.0, "the copy ends in its first image");
         assert_eq!(value(0).unwrap(), 1.0, "from now on the original is read");
-        assert_eq!(*copies.rejected.lock().unwrap(), [original.clone()]);
+        assert_eq!(copies.rejected.lock().unwrap().as_slice(), std::slice::from_ref(&original));
         assert!(value(3).is_err(), "there is no such image anywhere");
         drop(images);
         assert_eq!(copies.released.lock().unwrap().len(), 1);

@@ -326,6 +326,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test spoils a copy")]
     fn images_come_from_copies_and_are_the_same() {
         let scene = Scene::new(16);
         let folder = tempfile::tempdir().unwrap();

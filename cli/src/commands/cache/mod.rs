@@ -80,7 +80,7 @@ fn clean(context: &mut Context<'_>, caches: &[folders::Found], args: &CleanArgum
     context.screen.result(&json!({"dry_run": args.dry_run, "caches": value}), || {
         let verb = if args.dry_run { "would remove" } else { "removed" };
         let line = |(folder, done): &(PathBuf, vitreous_cache::Cleaned)| {
-            let (copies, size) = (show::copies(done.files), show::size(done.bytes));
+            let (copies, size) = (show::copies(done.files), vitreous_cache::size_text(done.bytes));
             format!("{}: {verb} {copies}, {size}; {} in use\n", folder.display(), done.in_use)
         };
         if cleaned.is_empty() { folders::none_text() } else { cleaned.iter().map(line).collect() }

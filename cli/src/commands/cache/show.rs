@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::failure::Outcome;
 use crate::tell;
 use serde_json::json;
-use vitreous_cache::{Inventory, ShownLease};
+use vitreous_cache::{Inventory, ShownLease, size_text as size};
 use vitreous_model::exit;
 use vitreous_project::Project;
 
@@ -105,18 +105,12 @@ pub fn copies(count: usize) -> String {
     if count == 1 { "1 copy".into() } else { format!("{count} copies") }
 }
 
-/// Bytes as people read them.
-pub fn size(bytes: u64) -> String {
-    let mib = bytes as f64 / f64::from(1 << 20);
-    if mib < 1024.0 { format!("{mib:.1} MiB") } else { format!("{:.1} GiB", mib / 1024.0) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_read_at_a_glance() {
+    fn sizes_and_numbers_are_read_at_a_glance() {
         assert_eq!((size(1 << 19), size(3 << 30)), ("0.5 MiB".into(), "3.0 GiB".into()));
         assert_eq!((copies(1), copies(0)), ("1 copy".into(), "0 copies".into()));
     }

@@ -6,7 +6,7 @@ use super::record::{Done, PatchRecord};
 use super::source::{MovieSources, parts_of};
 use super::{report, spectrum};
 use crate::items::{Item, Outcome, for_each_item_ahead};
-use crate::{Ctx, StageError, thumbnail};
+use crate::{Ctx, StageError, node_copies, thumbnail};
 use ndarray::Array2;
 use std::path::Path;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
@@ -59,6 +59,7 @@ pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
             Ok(done)
         },
     )?;
+    node_copies::tell(ctx);
     if !ctx.is_root() {
         return Ok(Report::new(""));
     }

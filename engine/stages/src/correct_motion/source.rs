@@ -42,7 +42,10 @@ impl MovieSources {
         };
         let paths: Vec<[PathBuf; 3]> = exposures.iter().map(paths).collect();
         let movies = paths.iter().map(|[movie, ..]| movie).filter(|movie| !movie.as_os_str().is_empty());
-        ctx.copies.find(&movies.cloned().collect::<Vec<_>>());
+        // where movies are copied each is held only while it is read
+        if !ctx.copies.takes_movies() {
+            ctx.copies.find(&movies.cloned().collect::<Vec<_>>());
+        }
         Self { paths, copies: Arc::clone(&ctx.copies), gain: Mutex::default() }
     }
 

@@ -11,7 +11,7 @@ use super::weights::{FrameWeights, Shown};
 use crate::correct_motion::source::{MovieSources, parts_of};
 use crate::extract_particles::background::Background;
 use crate::items::{Item, Outcome, for_each_item};
-use crate::{Ctx, StageError};
+use crate::{Ctx, StageError, node_copies};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
@@ -117,6 +117,7 @@ pub fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     let extracted = for_each_item(ctx, "stacks", &again, job.params.max_bad_fraction, |i| {
         job.extract(&targets[going[i]], &decided, &background)
     })?;
+    node_copies::tell(ctx);
     if !ctx.is_root() {
         return Ok(Report::new("Polished particles"));
     }
