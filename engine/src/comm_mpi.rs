@@ -3,6 +3,10 @@
 //! Sums of floating-point numbers are gathered and added in the order of ranks, so that they do not depend on the
 //! reduction tree a library happens to choose; sums of integers are exact in any order and left to the library.
 //! MPI counts are 32-bit: everything goes in pieces below that.
+//!
+//! MPI libraries wait by asking again and again. Ranks seldom come to a collective together (one draws a map while the others have
+//! nothing to do), and a rank that waits so for the others takes a core from them, or from a neighbour. Before each collective
+//! they therefore meet, and who is early sleeps.
 
 use mpi::Threading;
 use mpi::collective::SystemOperation;
@@ -11,10 +15,15 @@ use mpi::environment::Universe;
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator, CommunicatorCollectives, Root};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use vitreous_compute::comm::Comm;
 
 /// Most bytes or elements in one MPI call.
 const PIECE: usize = 1 << 26;
+
+/// A rank that waits for the others looks again after this time, then after twice as long, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_micros(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(1);
 
 /// The world communicator. Calls are serialised, so any one thread at a time may make them.
 pub struct MpiComm {
@@ -63,9 +72,17 @@ pub fn abort(code: i32) -> ! {
 }
 
 impl MpiComm {
-    /// The communicator, for as long as no other thread may use it.
+    /// The communicator, for as long as no other thread may use it, once all ranks have come for it.
     fn world(&self) -> (MutexGuard<'_, ()>, SimpleCommunicator) {
-        (self.turn.lock().unwrap_or_else(PoisonError::into_inner), SimpleCommunicator::world())
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let world = SimpleCommunicator::world();
+        let (mut meeting, mut pause) = (world.immediate_barrier(), FIRST_PAUSE);
+        while let Err(others_are_missing) = meeting.test() {
+            meeting = others_are_missing;
+            std::thread::sleep(pause);
+            pause = (2 * pause).min(LONGEST_PAUSE);
+        }
+        (turn, world)
     }
 }
 
@@ -86,8 +103,7 @@ impl Comm for MpiComm {
     }
 
     fn barrier(&self) {
-        let (_turn, world) = self.world();
-        world.barrier();
+        drop(self.world());
     }
 
     fn broadcast(&self, root: usize, bytes: &mut Vec<u8>) {
