@@ -112,8 +112,8 @@ impl Lease {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes what is used: `None` for what is no longer. To begin to use a copy or to plan one needs the lock on the cache,
-    /// which is what `_under` is for; see [`Lease::settle`] for the rest.
+    /// Begins to use copies, or plans them: under the lock, so that nobody removes them, or plans the same, meanwhile. See
+    /// [`Lease::settle`] for what comes of it.
     pub(crate) fn claim(&self, _under: &Guard, changes: &[(String, Use)]) -> Result<(), CacheError> {
         let changes: Vec<_> = changes.iter().map(|(key, now)| (key.clone(), Some(*now))).collect();
         self.state().write(&self.folder, &self.holder, &changes)
@@ -301,11 +301,35 @@ impl Leased {
     }
 }
 
+/// Lists are taken anew so often when a lease goes while they are read.
+const LISTS: usize = 100;
+
 /// The leases of all live processes. Those of dead ones are removed, with what they left half copied.
 ///
 /// # Errors
 /// A lease that cannot be read now: its owner may live, so nothing may be concluded.
 pub(crate) fn live(folder: &CacheFolder, _under: &Guard) -> Result<Vec<Leased>, CacheError> {
+    let mut listed = None;
+    for _ in 0..LISTS {
+        listed = list(folder)?;
+        if listed.is_some() {
+            break;
+        }
+    }
+    let leases = folder.leases();
+    let live =
+        listed.ok_or_else(|| CacheError::io("list", &leases)(std::io::ErrorKind::ResourceBusy.into()))?;
+    for path in entries_seen(&folder.copying()) {
+        let name = name_of(&path);
+        if !live.iter().any(|lease| name.starts_with(&format!("{}-", lease.id))) {
+            remove(&path);
+        }
+    }
+    Ok(live)
+}
+
+/// The leases; `None` if one went meanwhile: it may have been written anew, under a name that was not listed.
+fn list(folder: &CacheFolder) -> Result<Option<Vec<Leased>>, CacheError> {
     let mut live = Vec::new();
     for path in entries(&folder.leases())? {
         let name = name_of(&path);
@@ -314,8 +338,7 @@ pub(crate) fn live(folder: &CacheFolder, _under: &Guard) -> Result<Vec<Leased>, 
             continue;
         }
         let file = match OpenOptions::new().read(true).write(true).open(&path) {
-            // given back in this moment
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(CacheError::io("open", &path))?,
         };
         match file.try_lock() {
@@ -329,13 +352,7 @@ pub(crate) fn live(folder: &CacheFolder, _under: &Guard) -> Result<Vec<Leased>, 
             }
         }
     }
-    for path in entries_seen(&folder.copying()) {
-        let name = name_of(&path);
-        if !live.iter().any(|lease| name.starts_with(&format!("{}-", lease.id))) {
-            remove(&path);
-        }
-    }
-    Ok(live)
+    Ok(Some(live))
 }
 
 /// What a lease says.

@@ -66,11 +66,11 @@ pub(crate) fn make(lease: &Lease, wanted: Vec<Wanted>, may_copy: bool) -> Result
     let copying = being_copied(&leased, &lease.id());
     let (awaited, missing): (Vec<Wanted>, Vec<Wanted>) =
         missing.into_iter().partition(|wanted| copying.contains_key(&wanted.key));
-    plan.awaited = awaited
-        .into_iter()
-        .map(|wanted| (copying[&wanted.key].clone(), wanted))
-        .map(|(id, wanted)| (wanted, id))
-        .collect();
+    let with_owner = |wanted: Wanted| {
+        let owner = copying[&wanted.key].clone();
+        (wanted, owner)
+    };
+    plan.awaited = awaited.into_iter().map(with_owner).collect();
     let originals: Vec<Original> = missing.iter().map(|wanted| wanted.original.clone()).collect();
     let admitted = room::admit(folder, &guard, lease.limits(), &originals, &leased)?;
     plan.evicted = admitted.evicted;
