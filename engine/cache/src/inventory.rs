@@ -84,7 +84,7 @@ pub struct Inventory {
     pub host: String,
     /// Bytes of all copies.
     pub bytes: u64,
-    /// Bytes that are free on its disk, and bytes of the disk.
+    /// Bytes that are free on its disk.
     pub free_bytes: u64,
     /// Bytes of its disk.
     pub disk_bytes: u64,

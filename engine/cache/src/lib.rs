@@ -7,10 +7,10 @@
 //! ```text
 //! SCRATCH/vitreous-cache-UID-HOST/      mode 0700; a node's own, even if the scratch disk is shared by mistake
 //!   lock                                held while files are looked up, given away or removed; never while one is copied
-//!   files/KEY/stack.mrcs record.json    a copy, whole: KEY is a digest of path, size and time of the original
-//!   copying/LEASE-KEY/                  a copy being made; of a process that is dead it is rubbish
+//!   files/KEY/stack.mrcs record.json    a copy, whole: KEY has digests of the original's path and of path, size and time, and the size
+//!   copying/LEASE-KEY-N/                a copy being made; of a process that is dead it is rubbish
 //!   removing/                           on its way out
-//!   leases/LEASE                        what one process uses and is about to copy; locked as long as it lives
+//!   leases/LEASE.N                      what one process uses and is about to copy; locked as long as it lives
 //! ```
 //!
 //! # Rules
