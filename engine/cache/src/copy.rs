@@ -1,5 +1,6 @@
 //! One copy, from the first byte to its name.
 
+use crate::CacheError;
 use crate::folder::{CacheFolder, remove};
 use crate::original::Original;
 use serde::{Deserialize, Serialize};
@@ -138,7 +139,8 @@ fn write(beside: &Path, original: &Original, course: &Course) -> Result<(), NotC
         boot_id: process::boot_id().into(),
         copied_unix_s: clock::unix_s(),
     };
-    atomic::write_json(&beside.join(RECORD), &record).map_err(|error| NotCopied::Because(error.to_string()))
+    atomic::write_json(&beside.join(RECORD), &record)
+        .map_err(|error| NotCopied::Because(CacheError::from(error).text()))
 }
 
 /// Takes a file's space on the disk, so that a full one is noticed now. Where a file system cannot, the writing will tell.

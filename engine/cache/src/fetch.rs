@@ -98,7 +98,7 @@ impl Lease {
                 Ok(plan) => plan,
                 // what is held stays held; the rest is read where it lies
                 Err(error) if is_planned => {
-                    let why = error.to_string();
+                    let why = error.text();
                     fetched.direct.extend(wanted.iter().map(|wanted| wanted.direct(&why)));
                     return Ok(fetched);
                 }
@@ -262,7 +262,7 @@ impl Lease {
             let found = match plan::look_after(self, &awaited) {
                 Ok(found) => found,
                 Err(error) => {
-                    let why = error.to_string();
+                    let why = error.text();
                     fetched.direct.extend(awaited.iter().map(|(wanted, _)| wanted.direct(&why)));
                     return left;
                 }

@@ -1,6 +1,7 @@
 //! What one process uses of a cache.
 //!
-//! A lease is a file that its process keeps locked. Lines are only ever added: `hold KEY`, `copy KEY BYTES` (it is going to be
+//! A lease is a file that its process keeps locked. Lines are only ever added (a file that was lost, or whose last line may be torn by
+//! a full disk, is written anew under the next number): `hold KEY`, `copy KEY BYTES` (it is going to be
 //! copied), `done KEY` (it was), `drop KEY`. A line cut short by a death is of a lease that counts no more.
 
 use crate::folder::{CacheFolder, Guard, Identity, entries, entries_seen, is_same, name_of, remove};
