@@ -68,13 +68,9 @@ fn with_cache(mut command: Command, scratch: &Path, settings: &str) -> Command {
 /// What all ranks of a job had of the cache.
 fn used(job: &JobDir) -> NodeCacheUse {
     let attempt = job.latest_attempt().expect("should list").expect("should have an attempt");
-    let all = attempt.node_caches();
-    let mut sum = all.first().expect("should have told").clone();
-    for one in &all[1..] {
-        sum.found_files += one.found_files;
-        sum.copied_files += one.copied_files;
-        sum.direct_files += one.direct_files;
-    }
+    let mut sum = NodeCacheUse::default();
+    attempt.node_caches().iter().for_each(|one| sum.add(one));
+    assert!(!sum.host.is_empty(), "no rank has told");
     sum
 }
 

@@ -301,3 +301,25 @@ pub struct NodeCacheUse {
     /// Why there was no cache, or why files were read where they lie; else empty.
     pub trouble: String,
 }
+
+impl NodeCacheUse {
+    /// Adds what another rank of the same job had of the same node's cache.
+    pub fn add(&mut self, other: &Self) {
+        if self.folder.as_os_str().is_empty() {
+            self.folder.clone_from(&other.folder);
+        }
+        if self.trouble.is_empty() {
+            self.trouble.clone_from(&other.trouble);
+        }
+        self.host.clone_from(&other.host);
+        self.found_files += other.found_files;
+        self.found_bytes += other.found_bytes;
+        self.copied_files += other.copied_files;
+        self.copied_bytes += other.copied_bytes;
+        self.evicted_files += other.evicted_files;
+        self.evicted_bytes += other.evicted_bytes;
+        self.direct_files += other.direct_files;
+        self.direct_bytes += other.direct_bytes;
+        self.lost_files += other.lost_files;
+    }
+}

@@ -22,7 +22,7 @@ pub fn heard(project: &Project) -> Vec<Heard> {
         let Ok(Some(attempt)) = project.job(number).and_then(|job| job.latest_attempt()) else { continue };
         let mut of_job: BTreeMap<String, NodeCacheUse> = BTreeMap::new();
         for used in attempt.node_caches() {
-            add(of_job.entry(used.host.clone()).or_default(), &used);
+            of_job.entry(used.host.clone()).or_default().add(&used);
         }
         for (host, used) in of_job {
             let is_newer = newest.get(&host).is_none_or(|known| known.job < number);
@@ -32,23 +32,4 @@ pub fn heard(project: &Project) -> Vec<Heard> {
         }
     }
     newest.into_values().collect()
-}
-
-fn add(sum: &mut NodeCacheUse, one: &NodeCacheUse) {
-    sum.host.clone_from(&one.host);
-    if sum.folder.as_os_str().is_empty() {
-        sum.folder.clone_from(&one.folder);
-    }
-    if sum.trouble.is_empty() {
-        sum.trouble.clone_from(&one.trouble);
-    }
-    sum.found_files += one.found_files;
-    sum.found_bytes += one.found_bytes;
-    sum.copied_files += one.copied_files;
-    sum.copied_bytes += one.copied_bytes;
-    sum.evicted_files += one.evicted_files;
-    sum.evicted_bytes += one.evicted_bytes;
-    sum.direct_files += one.direct_files;
-    sum.direct_bytes += one.direct_bytes;
-    sum.lost_files += one.lost_files;
 }
