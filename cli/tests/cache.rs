@@ -60,6 +60,20 @@ fn what_is_kept_is_shown_with_who_uses_it() {
 }
 
 #[test]
+fn a_folder_that_is_no_safe_place_hides_no_other() {
+    let (scene, _paths, _lease) = scene_with(&["a.mrcs"]);
+    let other = scene.above().canonicalize().unwrap().join("other");
+    std::fs::create_dir(&other).unwrap();
+    std::os::unix::fs::symlink("/tmp", CacheFolder::path_under(&other)).unwrap();
+    let lane = format!("schema: 1\nscheduler: local\nscratch: {}\n", other.display());
+    std::fs::write(scene.root().join("lanes/other.yaml"), lane).unwrap();
+    let text = scene.ok(&["cache"]);
+    assert!(text.contains("1 copy, 1.5 MiB") && text.contains("not looked into: scratch folder"), "{text}");
+    let (code, _, stderr) = scene.vitreous(&["cache", "--scratch", other.to_str().unwrap()]);
+    assert!(code == 3 && stderr.contains("only you may write"), "{code}: {stderr}");
+}
+
+#[test]
 fn cleaning_removes_what_nobody_uses_and_says_so_beforehand() {
     let (scene, paths, lease) = scene_with(&["a.mrcs", "b.mrcs"]);
     lease.release(&paths[0]);

@@ -18,8 +18,12 @@ pub struct Found {
     pub lanes: Vec<String>,
 }
 
-/// The caches below the scratch folders that are named, else of all lanes.
-pub fn find(context: &Context<'_>, project: Option<&Project>, named: &[String]) -> Outcome<Vec<Found>> {
+/// The caches below the scratch folders that are named, else of all lanes; and why those of some lanes cannot be used.
+pub fn find(
+    context: &Context<'_>,
+    project: Option<&Project>,
+    named: &[String],
+) -> Outcome<(Vec<Found>, Vec<String>)> {
     let mut folders: Vec<(PathBuf, Option<String>)> = Vec::new();
     if named.is_empty() {
         for (name, _) in lanes::list(context, project) {
@@ -40,14 +44,23 @@ pub fn find(context: &Context<'_>, project: Option<&Project>, named: &[String]) 
         }
     }
     let mut found: Vec<Found> = Vec::new();
+    let mut unfit = Vec::new();
     for (scratch, lane) in folders {
-        let Some(cache) = CacheFolder::existing(&scratch).map_err(failed)? else { continue };
+        let cache = match CacheFolder::existing(&scratch) {
+            // one bad folder hides no other; who names it wants to know
+            Err(error) if lane.is_some() => {
+                unfit.push(format!("{:#}", anyhow::Error::from(error)));
+                continue;
+            }
+            found => found.map_err(failed)?,
+        };
+        let Some(cache) = cache else { continue };
         match found.iter_mut().find(|known| known.cache == cache) {
             Some(known) => known.lanes.extend(lane.filter(|lane| !known.lanes.contains(lane))),
             None => found.push(Found { cache, lanes: lane.into_iter().collect() }),
         }
     }
-    Ok(found)
+    Ok((found, unfit))
 }
 
 /// A scratch folder with its variables' values as they are here, as the submission script has them there; `None` if one is

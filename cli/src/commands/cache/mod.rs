@@ -55,9 +55,9 @@ struct CleanArguments {
 
 pub fn run(context: &mut Context<'_>, args: &Arguments) -> Outcome<i32> {
     let project = context.open_project().ok();
-    let caches = folders::find(context, project.as_ref(), &args.place.scratch)?;
+    let (caches, unfit) = folders::find(context, project.as_ref(), &args.place.scratch)?;
     match args.command.as_ref().unwrap_or(&CacheCommand::Show) {
-        CacheCommand::Show => show::run(context, project.as_ref(), &caches),
+        CacheCommand::Show => show::run(context, project.as_ref(), &caches, &unfit),
         CacheCommand::Clean(clean) => self::clean(context, &caches, clean),
         CacheCommand::Check => check(context, &caches),
     }

@@ -13,7 +13,12 @@ use vitreous_project::Project;
 /// Copies that are listed one by one; the rest is counted.
 const LISTED: usize = 20;
 
-pub fn run(context: &mut Context<'_>, project: Option<&Project>, caches: &[folders::Found]) -> Outcome<i32> {
+pub fn run(
+    context: &mut Context<'_>,
+    project: Option<&Project>,
+    caches: &[folders::Found],
+    unfit: &[String],
+) -> Outcome<i32> {
     let mut shown = Vec::new();
     for found in caches {
         shown.push((found, found.cache.inventory().map_err(failed)?));
@@ -21,12 +26,13 @@ pub fn run(context: &mut Context<'_>, project: Option<&Project>, caches: &[folde
     let heard = project.map(elsewhere::heard).unwrap_or_default();
     let here: Vec<_> =
         shown.iter().map(|(found, inventory)| json!({"lanes": found.lanes, "cache": inventory})).collect();
-    context.screen.result(&json!({"caches": here, "heard": heard}), || {
+    context.screen.result(&json!({"caches": here, "unfit": unfit, "heard": heard}), || {
         let mut text: String =
             shown.iter().map(|(found, inventory)| cache(&found.lanes, inventory)).collect();
         if shown.is_empty() {
             text += &folders::none_text();
         }
+        text += &unfit.iter().map(|why| format!("not looked into: {why}\n")).collect::<String>();
         if !heard.is_empty() {
             text += "\nWhat jobs of this project had of nodes' caches, the last of each node:\n";
             text += &heard.iter().map(node).collect::<String>();
