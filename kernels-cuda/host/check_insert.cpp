@@ -8,9 +8,6 @@
 #include <random>
 #include <vector>
 
-extern "C" int shim_launch(const char*, const unsigned*, const unsigned*, void* const*, const std::size_t*,
-                           std::size_t, int, unsigned long long, char*, std::size_t);
-
 struct Shape {
     int images, n, reach;
     float numerator_steps, weight_steps;
@@ -49,7 +46,7 @@ static std::vector<long long> run(int n, int images, int order) {
     const unsigned blocks[] = {static_cast<unsigned>((n * columns + 127) / 128), static_cast<unsigned>(images), 1};
     const unsigned threads[] = {128, 1, 1};
     char message[300];
-    if (shim_launch("insert_slices", blocks, threads, arguments, sizes, 6, order, 1, message, sizeof message)) {
+    if (shim_launch("insert_slices", blocks, threads, 0, arguments, sizes, 6, order, 1, message, sizeof message)) {
         std::fprintf(stderr, "%s\n", message);
         std::exit(1);
     }

@@ -6,9 +6,6 @@
 #include <cstdlib>
 #include <cstring>
 
-extern "C" int shim_launch(const char*, const unsigned*, const unsigned*, void* const*, const std::size_t*,
-                           std::size_t, int, unsigned long long, char*, std::size_t);
-
 extern "C" __global__ void reverses(float* out, int missing) {
     __shared__ float tile[32];
     // a missing barrier or a missing write shows as NaN, or as a dependence on the order of threads
@@ -44,7 +41,7 @@ static int launch(const char* name, std::size_t count, int missing, int order, u
     void* arguments[] = {&pointer, &missing};
     const std::size_t sizes[] = {sizeof pointer, sizeof missing};
     const unsigned grid[] = {1, 1, 1}, block[] = {threads, 1, 1};
-    return shim_launch(name, grid, block, arguments, sizes, count, order, 1, message, sizeof message);
+    return shim_launch(name, grid, block, 0, arguments, sizes, count, order, 1, message, sizeof message);
 }
 
 static void expect(bool holds, const char* what) {

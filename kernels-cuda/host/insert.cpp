@@ -2,6 +2,6 @@
 
 #include "shim.h"
 
-#include "../src/insert.cu"
+#include "insert.cu"
 
 SHIM_KERNEL(insert_slices);

@@ -1,12 +1,16 @@
-//! CUDA twins of the operation families of `vitreous-compute`: for each `<family>.cu`, its launch in `<family>.rs`, and
-//! its checked-in PTX in `ptx/<family>.ptx`.
+//! CUDA twins of the operation families of `vitreous-compute`: for each `<family>.cu`, its launches and the family's trait
+//! in `<family>.rs`, and its checked-in PTX in `ptx/<family>.ptx`. [`families::FAMILIES`] lists them.
 //!
 //! Nothing of CUDA is needed to build or start: the driver is loaded when [`CudaDevice::open`] is called, and what is
 //! missing is a named condition ([`CudaError`]). README.md says how the PTX is made, how kernels are tested without a
 //! GPU, and how a family is added.
+#![allow(unsafe_code)]
 
-pub mod device;
+pub mod driver;
+pub mod families;
+pub mod gpu;
 pub mod insert;
-pub mod launch;
+pub mod runtime;
 
-pub use device::{CudaDevice, CudaError};
+pub use driver::{CudaDevice, CudaError};
+pub use gpu::Gpu;

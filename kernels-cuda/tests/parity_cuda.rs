@@ -1,8 +1,11 @@
-//! The parity suite of `insert` on a GPU, where there is one.
+//! The parity suites on a GPU, where there is one.
 #![allow(clippy::print_stdout, reason = "a test says why it skips")]
 
-use vitreous_compute::device::{Cpu, Device};
+mod suites;
+
+use vitreous_compute::device::Device;
 use vitreous_compute::parity;
+use vitreous_kernels_cuda::families::FAMILIES;
 use vitreous_kernels_cuda::{CudaDevice, CudaError};
 
 /// The first device, or `None` with a line that says why there is none.
@@ -21,13 +24,11 @@ fn device() -> Option<CudaDevice> {
 fn parity_on_the_gpu() {
     let Some(device) = device() else { return };
     println!("device: {}, {} MiB free", device.name(), device.free_bytes() >> 20);
-    parity::assert_all(&parity::insert::run(&device));
-}
-
-#[test]
-fn the_gpu_gives_the_bits_of_the_cpu() {
-    let Some(device) = device() else { return };
-    assert_eq!(parity::insert::checksum(&device), parity::insert::checksum(&Cpu));
+    for family in FAMILIES {
+        let outcomes = suites::of_family(family.name, &device);
+        parity::assert_all(&outcomes);
+        println!("{}: {} outcomes hold", family.name, outcomes.len());
+    }
 }
 
 #[test]

@@ -1,0 +1,17 @@
+//! The list of kernel families.
+
+use crate::insert;
+
+/// A family's kernels.
+#[derive(Debug, Clone, Copy)]
+pub struct Family {
+    /// Name of its files.
+    pub name: &'static str,
+    /// Its PTX.
+    pub ptx: &'static str,
+    /// `extern "C"` names of its kernels.
+    pub kernels: &'static [&'static str],
+}
+
+/// All families.
+pub const FAMILIES: &[Family] = &[insert::FAMILY];
