@@ -10,6 +10,7 @@ pub mod driver;
 pub mod families;
 pub mod gpu;
 pub mod insert;
+pub mod project;
 pub mod runtime;
 
 pub use driver::{CudaDevice, CudaError};
