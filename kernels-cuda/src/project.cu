@@ -25,7 +25,7 @@ extern "C" __global__ void project_slices(
     float2 value = make_float2(0.0f, 0.0f);
     if (x < row_ends[y]) {
         const float qx = (float)x;
-        const float qy = (float)(y <= (shape.n - 1) / 2 ? y : y - shape.n);
+        const float qy = (float)(y <= shape.n / 2 ? y : y - shape.n);
         const float* a = axes + 6 * slice;
         const Grid grid = {volume, shape.reach};
         value = value_at(grid, a[0] * qx + a[3] * qy, a[1] * qx + a[4] * qy, a[2] * qx + a[5] * qy);
