@@ -12,6 +12,7 @@ mod compare;
 mod device;
 mod failure;
 mod grant;
+mod granted_gpus;
 mod node_copies;
 mod probe;
 mod ranks;

@@ -2,7 +2,7 @@
 
 use crate::args::RunArgs;
 use crate::claim::Claim;
-use crate::device::{self, Chosen};
+use crate::device::{self, Chosen, Driver, Wish};
 use crate::failure::{self, Failure};
 use crate::grant::{Grant, Limits};
 use crate::node_copies::{self, JobCopies, Told};
@@ -68,7 +68,7 @@ fn run_on_rank(
     let last_words = LastWords { attempt: Some(attempt.clone()), slice: args.slice, claim: claim.clone() };
     let speaker = Speaker::new(events, claim.clone());
     // no rank begins before all are ready: later they may wait for each other
-    let (prepared, ready) = match caught(|| Prepared::new(&job, &attempt, args, around)) {
+    let (prepared, ready) = match caught(|| Prepared::new(&job, &attempt, args)) {
         Ok(prepared) => (Some(prepared), Ok(())),
         Err(failure) => (None, Err(failure)),
     };
@@ -196,7 +196,7 @@ struct Prepared<'a> {
     stage: &'static dyn Stage,
     params: Value,
     inputs: Vec<ResolvedInput>,
-    chosen: Chosen,
+    job_type: &'static dyn JobType,
 }
 
 /// The threads of this rank, as many as were granted, in one pool for all of this process; and its memory, MiB.
@@ -219,12 +219,7 @@ fn start_threads(
 
 impl<'a> Prepared<'a> {
     /// Reads the job and checks everything that can be checked before the first item.
-    fn new(
-        job: &'a JobDir,
-        attempt: &'a AttemptDir,
-        args: &RunArgs,
-        around: &Surroundings<'_>,
-    ) -> Result<Self, Failure> {
+    fn new(job: &'a JobDir, attempt: &'a AttemptDir, args: &RunArgs) -> Result<Self, Failure> {
         let name = job.spec().job_type.clone();
         let unknown = || {
             Failure::new(
@@ -243,9 +238,8 @@ impl<'a> Prepared<'a> {
         let params = job_type.check(&Value::Object(given))?;
         let inputs = job.resolve_inputs()?;
         check_slots(job_type, &inputs)?;
-        let chosen = device::choose(args.device, (around.variable)("CUDA_VISIBLE_DEVICES").as_deref())?;
         let stage = vitreous_stages::find(&name).ok_or_else(unknown)?;
-        Ok(Self { job, attempt, stage, params, inputs, chosen })
+        Ok(Self { job, attempt, stage, params, inputs, job_type })
     }
 
     /// Does the job on this rank; rank 0 writes report and outputs, unless this is a slice only.
@@ -259,8 +253,14 @@ impl<'a> Prepared<'a> {
         claim: &Claim,
     ) -> Result<(), Failure> {
         let (grant, memory_mib) = start_threads(args, around, comm)?;
+        let wish = Wish {
+            choice: args.device,
+            job_type: self.job_type.name(),
+            computes_on_gpu: self.job_type.computes_on_gpu(),
+        };
+        let chosen = device::choose(&wish, comm, process::host(), around.variable, &Driver::CUDA)?;
         if comm.rank() == 0 {
-            self.announce(args, around, comm, &grant, speaker)?;
+            self.announce(args, around, comm, &grant, &chosen, speaker)?;
         }
         let event = |kind| speaker.say(kind);
         let stop = || stop.is_set() || claim.is_lost();
@@ -269,8 +269,7 @@ impl<'a> Prepared<'a> {
             vitreous_report::picture::write(path, figure).map_err(std::io::Error::other)
         };
         let lineage = || vitreous_project::lineage::ancestors(self.job);
-        let mut ctx =
-            Ctx::new(self.job.path(), self.job.project_root(), &self.chosen.device, comm, &event, &stop);
+        let mut ctx = Ctx::new(self.job.path(), self.job.project_root(), &chosen.device, comm, &event, &stop);
         ctx.job = self.job.number().to_string();
         ctx.params = self.params.clone();
         ctx.threads = grant.threads;
@@ -340,6 +339,7 @@ impl<'a> Prepared<'a> {
         around: &Surroundings<'_>,
         comm: &dyn Comm,
         grant: &Grant,
+        chosen: &Chosen,
         speaker: &Speaker,
     ) -> Result<(), Failure> {
         let (ranks, threads) = (comm.size() as u32, grant.threads as u32);
@@ -357,7 +357,8 @@ impl<'a> Prepared<'a> {
             inputs,
             versions: crate::version::versions(),
             host: process::host().into(),
-            device: self.chosen.device.name(),
+            device: chosen.device.name(),
+            devices: chosen.ranks.clone(),
             ranks,
             threads,
             command_line: around.command_line.clone(),
@@ -372,10 +373,10 @@ impl<'a> Prepared<'a> {
             pid: std::process::id(),
             ranks,
             threads,
-            device: self.chosen.device.name(),
+            device: chosen.device.name(),
         });
-        if !self.chosen.remark.is_empty() {
-            speaker.say(EventKind::Message { text: self.chosen.remark.clone() });
+        for remark in &chosen.remarks {
+            speaker.say(EventKind::Message { text: remark.clone() });
         }
         Ok(())
     }

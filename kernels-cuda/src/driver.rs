@@ -78,27 +78,44 @@ pub struct CudaRuntime {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
     kernels: HashMap<&'static str, CudaFunction>,
+    sharers: u32,
 }
 
 /// A CUDA GPU.
 pub type CudaDevice = Gpu<CudaRuntime>;
 
 impl CudaDevice {
-    /// Opens the visible device `ordinal` and loads the kernels.
+    /// Opens the visible device `ordinal` and loads the kernels, for this process alone.
     ///
     /// # Errors
     /// The conditions of [`CudaError`]; never a panic where CUDA is missing.
     pub fn open(ordinal: usize) -> Result<Self, CudaError> {
-        Ok(Self::new(CudaRuntime::open(ordinal)?))
+        Self::open_shared(ordinal, 1)
+    }
+
+    /// The same for one of `sharers` processes that compute on it: each counts on its part of the free memory only.
+    ///
+    /// # Errors
+    /// As [`CudaDevice::open`].
+    pub fn open_shared(ordinal: usize, sharers: u32) -> Result<Self, CudaError> {
+        Ok(Self::new(CudaRuntime::open(ordinal, sharers)?))
+    }
+
+    /// How many devices the driver shows to this process.
+    ///
+    /// # Errors
+    /// The conditions of [`CudaError`]: that there is none is one of them.
+    pub fn visible() -> Result<usize, CudaError> {
+        visible_devices()
     }
 }
 
 impl CudaRuntime {
-    /// As [`CudaDevice::open`].
+    /// As [`CudaDevice::open_shared`].
     ///
     /// # Errors
     /// The conditions of [`CudaError`].
-    pub fn open(ordinal: usize) -> Result<Self, CudaError> {
+    pub fn open(ordinal: usize, sharers: u32) -> Result<Self, CudaError> {
         let visible = visible_devices()?;
         if ordinal >= visible {
             return Err(CudaError::NoSuchDevice { wanted: ordinal, visible });
@@ -120,7 +137,7 @@ impl CudaRuntime {
                 kernels.insert(kernel, function);
             }
         }
-        Ok(Self { name, context, stream, kernels })
+        Ok(Self { name, context, stream, kernels, sharers: sharers.max(1) })
     }
 
     /// An error of a call, with what was attempted.
@@ -143,7 +160,7 @@ impl Runtime for CudaRuntime {
     }
 
     fn free_bytes(&self) -> u64 {
-        self.context.mem_get_info().map_or(0, |(free, _)| free as u64)
+        self.context.mem_get_info().map_or(0, |(free, _)| free as u64) / u64::from(self.sharers)
     }
 
     fn synchronize(&self) -> Result<(), KernelError> {

@@ -6,6 +6,7 @@
 //! GPU, and how a family is added.
 #![allow(unsafe_code)]
 
+pub mod any_device;
 pub mod driver;
 pub mod families;
 pub mod gpu;
@@ -13,5 +14,6 @@ pub mod insert;
 pub mod project;
 pub mod runtime;
 
+pub use any_device::AnyDevice;
 pub use driver::{CudaDevice, CudaError};
 pub use gpu::Gpu;

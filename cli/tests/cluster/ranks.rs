@@ -69,7 +69,24 @@ fn write_lane(scene: &Scene, scratch: &Path, cache: &str) {
 
 /// Submits the refinement: four ranks, two nodes, a GPU on each.
 fn refine(scene: &Scene) {
-    scene.ok(&[&REFINE[..], &["--ranks=4", "--nodes=2", "--gpus=2", "--mem-gib=1", "--retry=0"]].concat());
+    refine_on(scene, "--gpus=2");
+}
+
+fn refine_on(scene: &Scene, gpus: &str) {
+    scene.ok(&[&REFINE[..], &["--ranks=4", "--nodes=2", gpus, "--mem-gib=1", "--retry=0"]].concat());
+}
+
+/// The granted GPUs that the ranks of a job took for theirs, and why none computes on it: there are none here.
+fn gpus_of_ranks(scene: &Scene, number: u32) -> Vec<String> {
+    let text = std::fs::read_to_string(scene.job(number).join("effective.json")).unwrap();
+    let effective: Value = serde_json::from_str(&text).unwrap();
+    let devices = effective["devices"].as_array().unwrap().clone();
+    for device in &devices {
+        let why = device["not_used"].as_str().unwrap_or_default();
+        assert!(why.contains("CUDA driver") || why.contains("GPU"), "{device}");
+        assert!(device["device"].as_str().unwrap().contains("CPU"), "{device}");
+    }
+    devices.iter().map(|device| device["gpu"].as_str().unwrap_or("none").to_string()).collect()
 }
 
 fn read_numbers(scene: &Scene, number: u32) -> Value {
@@ -132,6 +149,15 @@ fn ranks_of_two_nodes_use_what_was_granted_and_share_one_copy() {
         );
         assert_eq!(cache_use(&scene, job, 1, "found_files"), [1; 4]);
     }
+    // one GPU on each node, which its two ranks share; then two, one for each rank
+    assert_eq!(gpus_of_ranks(&scene, 2), ["0"; 4]);
+    refine_on(&scene, "--gpus=4");
+    scene.wait_at_most(LONG, 5, "done");
+    assert_eq!(
+        (read_numbers(&scene, 5), gpus_of_ranks(&scene, 5)),
+        (numbers, ["0", "1", "0", "1"].map(String::from).to_vec())
+    );
+    assert!(scene.ok(&["logs", "J5"]).contains("rank 3 on "), "the user is told");
 }
 
 #[test]

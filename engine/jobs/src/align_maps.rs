@@ -49,5 +49,6 @@ pub static JOB: Typed<AlignMaps> = Typed {
         Slot::optional("particles", Kind::Particles, "the particles with poses that belong to it there"),
     ],
     per_item: false,
+    on_gpu: false,
     estimate,
 };

@@ -58,5 +58,6 @@ pub static JOB: Typed<CheckGain> = Typed {
         "the movies, with the gain's orientation as it was found",
     )],
     per_item: false,
+    on_gpu: false,
     estimate,
 };

@@ -81,5 +81,6 @@ pub static JOB: Typed<Classify2d> = Typed {
         Slot::required("class-averages", Kind::ClassAverages, "the class averages"),
     ],
     per_item: false,
+    on_gpu: true,
     estimate,
 };

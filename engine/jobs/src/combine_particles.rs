@@ -38,5 +38,6 @@ pub static JOB: Typed<CombineParticles> = Typed {
     inputs: &[Slot::several("particles", Kind::Particles, "sets of one box and pixel size")],
     outputs: &[Slot::required("particles", Kind::Particles, "all of them")],
     per_item: false,
+    on_gpu: false,
     estimate,
 };

@@ -127,5 +127,6 @@ pub static JOB: Typed<CurateExposures> = Typed {
         Slot::required("rejected", Kind::Micrographs, "the others"),
     ],
     per_item: true,
+    on_gpu: false,
     estimate,
 };

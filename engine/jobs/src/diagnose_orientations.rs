@@ -49,5 +49,6 @@ pub static JOB: Typed<DiagnoseOrientations> = Typed {
     ],
     outputs: &[],
     per_item: false,
+    on_gpu: false,
     estimate,
 };

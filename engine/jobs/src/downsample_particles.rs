@@ -69,5 +69,6 @@ pub static JOB: Typed<DownsampleParticles> = Typed {
     inputs: &[Slot::required("particles", Kind::Particles, "particles")],
     outputs: &[Slot::required("particles", Kind::Particles, "the same with smaller images")],
     per_item: true,
+    on_gpu: false,
     estimate: |_, inputs| images_estimate(inputs),
 };

@@ -70,5 +70,6 @@ pub static JOB: Typed<EstimateLocalResolution> = Typed {
         Slot::required("mask", Kind::Mask, "the mask used"),
     ],
     per_item: false,
+    on_gpu: false,
     estimate,
 };

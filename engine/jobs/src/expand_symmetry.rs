@@ -47,5 +47,6 @@ pub static JOB: Typed<ExpandSymmetry> = Typed {
     inputs: &[Slot::required("particles", Kind::Particles, "particles with poses of a symmetric map")],
     outputs: &[Slot::required("particles", Kind::Particles, "each of them once for every rotation")],
     per_item: false,
+    on_gpu: false,
     estimate,
 };

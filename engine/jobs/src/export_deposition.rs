@@ -53,5 +53,6 @@ pub static JOB: Typed<ExportDeposition> = Typed {
     ],
     outputs: &[Slot::required("files", Kind::Files, "the files to upload")],
     per_item: false,
+    on_gpu: false,
     estimate,
 };

@@ -33,6 +33,7 @@ pub static JOB: Typed<ExportRelion> = Typed {
     ],
     outputs: &[Slot::required("files", Kind::Files, "the STAR files")],
     per_item: false,
+    on_gpu: false,
     estimate: |_, inputs| {
         let items = inputs.items;
         Estimate::default().mem_mib(512 + items / 500, format!("512 MiB + {items} particles x 2 KiB"))

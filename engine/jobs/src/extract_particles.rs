@@ -89,5 +89,6 @@ pub static JOB: Typed<ExtractParticles> = Typed {
     ],
     outputs: &[Slot::required("particles", Kind::Particles, "the particles")],
     per_item: true,
+    on_gpu: false,
     estimate,
 };

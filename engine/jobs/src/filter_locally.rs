@@ -52,5 +52,6 @@ pub static JOB: Typed<FilterLocally> = Typed {
     ],
     outputs: &[Slot::required("volume", Kind::Volume, "the filtered map")],
     per_item: false,
+    on_gpu: false,
     estimate,
 };

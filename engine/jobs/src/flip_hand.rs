@@ -49,5 +49,6 @@ pub static JOB: Typed<FlipHand> = Typed {
         ),
     ],
     per_item: false,
+    on_gpu: false,
     estimate,
 };

@@ -87,5 +87,6 @@ pub static JOB: Typed<ImportMicrographs> = Typed {
     inputs: &[],
     outputs: &[Slot::required("micrographs", Kind::Micrographs, "the micrographs")],
     per_item: false,
+    on_gpu: false,
     estimate: |_, _| Estimate::default(),
 };

@@ -221,5 +221,6 @@ pub static JOB: Typed<ImportMovies> = Typed {
     inputs: &[],
     outputs: &[Slot::required("movies", Kind::Movies, "the movies")],
     per_item: false,
+    on_gpu: false,
     estimate: |_, _| Estimate::default(),
 };

@@ -96,5 +96,6 @@ pub static JOB: Typed<ImportParticles> = Typed {
     )],
     outputs: &[Slot::required("particles", Kind::Particles, "the particles")],
     per_item: false,
+    on_gpu: false,
     estimate: |_, _| Estimate::default(),
 };

@@ -64,5 +64,6 @@ pub static JOB: Typed<ImportPicks> = Typed {
     inputs: &[Slot::required("micrographs", Kind::Micrographs, "micrographs they were picked on")],
     outputs: &[Slot::required("picks", Kind::Picks, "the positions")],
     per_item: false,
+    on_gpu: false,
     estimate: |_, _| Estimate::default(),
 };

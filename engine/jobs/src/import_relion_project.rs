@@ -62,5 +62,6 @@ pub static JOB: Typed<ImportRelionProject> = Typed {
         Slot::optional("particles", Kind::Particles, "the particles"),
     ],
     per_item: false,
+    on_gpu: false,
     estimate: |_, _| Estimate::default(),
 };

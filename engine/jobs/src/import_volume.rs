@@ -81,6 +81,7 @@ pub static JOB: Typed<ImportVolume> = Typed {
     )],
     outputs: &[Slot::required("volume", Kind::Volume, "the map")],
     per_item: false,
+    on_gpu: false,
     estimate: |params, inputs| {
         let edge = u64::from(params.target_box.or(inputs.box_px).unwrap_or(512)).max(512);
         Estimate::default().mem_mib(

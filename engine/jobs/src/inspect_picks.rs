@@ -117,5 +117,6 @@ pub static JOB: Typed<InspectPicks> = Typed {
         Slot::required("micrographs", Kind::Micrographs, "the micrographs, handed on"),
     ],
     per_item: true,
+    on_gpu: false,
     estimate,
 };

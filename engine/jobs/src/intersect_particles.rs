@@ -85,5 +85,6 @@ pub static JOB: Typed<IntersectParticles> = Typed {
         Slot::required("only_second", Kind::Particles, "those that only the second has"),
     ],
     per_item: false,
+    on_gpu: false,
     estimate,
 };

@@ -79,6 +79,8 @@ pub trait JobType: Sync {
     /// The work is a list of items (movies, micrographs) that do not need each other: it can be done in slices
     /// (`vitreous-engine run --slice E/M`), by the elements of an array job, and collected afterwards.
     fn is_per_item(&self) -> bool;
+    /// A part of the work, one that takes much of its time, can be computed on a GPU.
+    fn computes_on_gpu(&self) -> bool;
     /// What the job will need, and why. `effective` is what [`JobType::check`] returned.
     fn estimate(&self, effective: &Value, inputs: &InputSummary) -> Estimate;
     /// What the job will need.
@@ -99,6 +101,8 @@ pub struct Typed<P> {
     pub outputs: &'static [Slot],
     /// See [`JobType::is_per_item`].
     pub per_item: bool,
+    /// See [`JobType::computes_on_gpu`].
+    pub on_gpu: bool,
     /// See [`JobType::estimate`].
     pub estimate: fn(&P, &InputSummary) -> Estimate,
 }
@@ -201,6 +205,9 @@ impl<P: Validate> JobType for Typed<P> {
     }
     fn is_per_item(&self) -> bool {
         self.per_item
+    }
+    fn computes_on_gpu(&self) -> bool {
+        self.on_gpu
     }
     fn estimate(&self, effective: &Value, inputs: &InputSummary) -> Estimate {
         (self.estimate)(&parse(effective).unwrap_or_default(), inputs)

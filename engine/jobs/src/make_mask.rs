@@ -62,5 +62,6 @@ pub static JOB: Typed<MakeMask> = Typed {
     inputs: &[Slot::required("volume", Kind::Volume, "the map")],
     outputs: &[Slot::required("mask", Kind::Mask, "the mask")],
     per_item: false,
+    on_gpu: false,
     estimate,
 };

@@ -136,5 +136,6 @@ pub static JOB: Typed<PickBlobs> = Typed {
         Slot::required("micrographs", Kind::Micrographs, "the micrographs, handed on"),
     ],
     per_item: true,
+    on_gpu: false,
     estimate,
 };

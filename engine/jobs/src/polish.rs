@@ -94,5 +94,6 @@ pub static JOB: Typed<Polish> = Typed {
     ],
     outputs: &[Slot::required("particles", Kind::Particles, "the polished particles")],
     per_item: true,
+    on_gpu: false,
     estimate,
 };

@@ -103,5 +103,6 @@ pub static JOB: Typed<Reconstruct> = Typed {
     ],
     outputs: &[Slot::required("volume", Kind::Volume, "the map and its halves")],
     per_item: false,
+    on_gpu: true,
     estimate,
 };

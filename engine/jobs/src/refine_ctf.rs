@@ -99,5 +99,6 @@ pub static JOB: Typed<RefineCtf> = Typed {
     ],
     outputs: &[Slot::required("particles", Kind::Particles, "the same with new CTF and optics")],
     per_item: false,
+    on_gpu: false,
     estimate,
 };

@@ -118,5 +118,6 @@ pub static JOB: Typed<RefineHeterogeneous> = Typed {
         Slot::optional("volume_8", Kind::Volume, "the map of class 8"),
     ],
     per_item: false,
+    on_gpu: true,
     estimate,
 };

@@ -103,6 +103,7 @@ pub const JOB: Typed<RefineHomogeneous> = Typed {
         Slot::required("mask", Kind::Mask, "the mask last used"),
     ],
     per_item: false,
+    on_gpu: true,
     estimate,
 };
 

@@ -118,6 +118,7 @@ pub static JOB: Typed<RefineLocal> = Typed {
         Slot::required("mask", Kind::Mask, "the mask"),
     ],
     per_item: false,
+    on_gpu: true,
     estimate,
 };
 

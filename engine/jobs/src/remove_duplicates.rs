@@ -49,5 +49,6 @@ pub static JOB: Typed<RemoveDuplicates> = Typed {
     ],
     outputs: &[Slot::required("particles", Kind::Particles, "those that are kept")],
     per_item: false,
+    on_gpu: false,
     estimate: |_, _| Estimate::default(),
 };

@@ -56,5 +56,6 @@ pub static JOB: Typed<ResampleVolume> = Typed {
     ],
     outputs: &[Slot::required("volume", Kind::Volume, "the map in its new box")],
     per_item: false,
+    on_gpu: false,
     estimate,
 };

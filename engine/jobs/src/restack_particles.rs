@@ -62,5 +62,6 @@ pub static JOB: Typed<RestackParticles> = Typed {
     inputs: &[Slot::required("particles", Kind::Particles, "particles")],
     outputs: &[Slot::required("particles", Kind::Particles, "the same with images of their own")],
     per_item: true,
+    on_gpu: false,
     estimate: |_, inputs| images_estimate(inputs),
 };

@@ -102,5 +102,6 @@ pub static JOB: Typed<Select2d> = Typed {
         Slot::required("class-averages", Kind::ClassAverages, "the averages of the classes kept"),
     ],
     per_item: false,
+    on_gpu: false,
     estimate,
 };

@@ -61,5 +61,6 @@ pub static JOB: Typed<Sharpen> = Typed {
         Slot::required("mask", Kind::Mask, "the mask used"),
     ],
     per_item: false,
+    on_gpu: false,
     estimate,
 };

@@ -238,5 +238,6 @@ pub static JOB: Typed<Simulate> = Typed {
         Slot::required("volume", Kind::Volume, "the true map"),
     ],
     per_item: true,
+    on_gpu: false,
     estimate,
 };

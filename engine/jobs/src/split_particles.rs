@@ -123,6 +123,7 @@ pub static JOB: Typed<SplitParticles> = Typed {
         part("particles_16"),
     ],
     per_item: false,
+    on_gpu: false,
     estimate,
 };
 

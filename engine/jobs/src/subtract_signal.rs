@@ -106,5 +106,6 @@ pub static JOB: Typed<SubtractSignal> = Typed {
         Slot::required("mask", Kind::Mask, "mask of the kept part, likewise"),
     ],
     per_item: true,
+    on_gpu: false,
     estimate,
 };

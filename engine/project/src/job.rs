@@ -148,8 +148,11 @@ pub struct Effective {
     pub versions: BTreeMap<String, String>,
     /// Host of rank 0.
     pub host: String,
-    /// The device in words.
+    /// The device of rank 0 in words.
     pub device: String,
+    /// What every rank computes on; empty in records of before this was written down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<RankDevice>,
     /// MPI ranks.
     pub ranks: u32,
     /// Threads of each rank.
@@ -158,6 +161,26 @@ pub struct Effective {
     pub command_line: Vec<String>,
     /// When, for people.
     pub started_unix_s: f64,
+}
+
+/// What a rank computes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RankDevice {
+    /// The rank.
+    pub rank: u32,
+    /// Its host.
+    pub host: String,
+    /// The device in words.
+    pub device: String,
+    /// The GPU that is its own among those granted, as the scheduler names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
+    /// Ranks that share it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared_by: Option<u32>,
+    /// Why it does not compute on the GPU that is its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_used: Option<String>,
 }
 
 /// An input as the engine found it.

@@ -67,7 +67,7 @@ pub use attempt::AttemptDir;
 pub use error::ProjectError;
 pub use events::EventWriter;
 pub use events::Progress;
-pub use job::{Effective, JobDir, JobSpec, ResolvedInput, ResourceOverrides, RetryPolicy};
+pub use job::{Effective, JobDir, JobSpec, RankDevice, ResolvedInput, ResourceOverrides, RetryPolicy};
 pub use names::{InputRef, JobNumber};
 pub use project::{Microscope, Project, ProjectFile};
 pub use records::{

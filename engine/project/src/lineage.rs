@@ -164,6 +164,7 @@ mod tests {
             versions: BTreeMap::new(),
             host: "h".into(),
             device: "cpu".into(),
+            devices: Vec::new(),
             ranks: 1,
             threads: 1,
             command_line: vec![],

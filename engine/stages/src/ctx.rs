@@ -9,7 +9,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use vitreous_compute::comm::Comm;
-use vitreous_compute::device::Cpu;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::event::EventKind;
 use vitreous_model::lineage::Ancestor;
 use vitreous_model::outputs::Output;
@@ -41,8 +41,8 @@ pub struct Ctx<'a> {
     pub project_dir: PathBuf,
     /// Folder of this job.
     pub job_dir: PathBuf,
-    /// The host's cores. (GPU twins arrive with the families that have them.)
-    pub device: &'a Cpu,
+    /// What this rank computes on: the host's cores, or a GPU that was granted.
+    pub device: &'a AnyDevice,
     /// The other ranks.
     pub comm: &'a dyn Comm,
     /// Threads this rank may use; the rayon pool has as many.
@@ -78,7 +78,7 @@ impl<'a> Ctx<'a> {
     pub fn new(
         job_dir: &Path,
         project_dir: &Path,
-        device: &'a Cpu,
+        device: &'a AnyDevice,
         comm: &'a dyn Comm,
         event: &'a (dyn Fn(EventKind) + Sync),
         stop: &'a (dyn Fn() -> bool + Sync),

@@ -301,10 +301,11 @@ mod tests {
     use crate::image_stacks::tests::{Scene, noise};
     use crate::node_copies::tests::CopiesIn;
     use vitreous_compute::comm::Solo;
-    use vitreous_compute::device::Cpu;
+    use vitreous_kernels_cuda::AnyDevice;
 
     fn open(scene: &Scene) -> ParticleImages {
-        let ctx = Ctx::new(&scene.path().join("J9"), scene.path(), &Cpu, &Solo, &|_| {}, &|| false);
+        let ctx =
+            Ctx::new(&scene.path().join("J9"), scene.path(), &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
         ParticleImages::open(&ctx, &scene.set).0
     }
 
@@ -331,7 +332,8 @@ mod tests {
         let scene = Scene::new(16);
         let folder = tempfile::tempdir().unwrap();
         let copies = Arc::new(CopiesIn { folder: folder.path().into(), ..CopiesIn::default() });
-        let mut ctx = Ctx::new(&scene.path().join("J9"), scene.path(), &Cpu, &Solo, &|_| {}, &|| false);
+        let mut ctx =
+            Ctx::new(&scene.path().join("J9"), scene.path(), &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
         ctx.copies = copies.clone();
         let images = ParticleImages::open(&ctx, &scene.set).0;
         let all = 0..scene.set.particles.len();

@@ -14,9 +14,9 @@ use std::path::Path;
 use std::process;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use vitreous_compute::comm::Solo;
-use vitreous_compute::device::Cpu;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter, write_volume};
 use vitreous_formats::table;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::exposure::{Exposure, ExposureSet, MicrographSource, OpticsGroup};
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::particle::{Particle, ParticleSet, Pick};
@@ -93,7 +93,7 @@ fn a_project_of_relion_itself_is_imported() {
     relion(&project, "relion_preprocess", extract);
     let job = folder.path().join("J1");
     std::fs::create_dir_all(&job).unwrap();
-    let mut ctx = Ctx::new(&job, folder.path(), &Cpu, &Solo, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job, folder.path(), &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     ctx.params = json!({"project": "relion"});
     let report = find("import-relion-project")
         .unwrap()
@@ -182,7 +182,7 @@ fn cryosparc_tools_opens_every_dataset() {
     let folder = tempfile::tempdir().unwrap();
     let job = folder.path().join("J9");
     std::fs::create_dir_all(&job).unwrap();
-    let mut ctx = Ctx::new(&job, folder.path(), &Cpu, &Solo, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job, folder.path(), &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     ctx.params = json!({});
     ctx.inputs = inputs(folder.path()).into_iter().map(|i| (i.output.slot.clone(), vec![i])).collect();
     find("export-cryosparc").unwrap().run(&ctx).unwrap();

@@ -7,10 +7,10 @@ use serde_json::json;
 use std::path::Path;
 use std::process::Command;
 use vitreous_compute::comm::Solo;
-use vitreous_compute::device::Cpu;
 use vitreous_compute::fourier::HalfImage;
 use vitreous_formats::table::{exposures, picks};
 use vitreous_formats::{FrameSource, open_image};
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::exposure::{Exposure, ExposureSet, MicrographSource, OpticsGroup};
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::particle::{Pick, PickSet};
@@ -58,7 +58,7 @@ fn ours(dir: &Path, micrograph: &Path) -> Vec<Vec<f32>> {
     let set = PickSet { diameter_a: 150.0, picks: list.to_vec(), ..PickSet::default() };
     picks::write(&dir.join("picks.h5"), &set).unwrap();
     let job = dir.join("J1");
-    let mut ctx = Ctx::new(&job, dir, &Cpu, &Solo, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job, dir, &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     let diameter_a = 2.0 * RADIUS_PX as f64 * PIXEL_A * BOX_PX as f64 / OUTPUT_PX as f64;
     ctx.params = json!({"box_size": BOX_PX, "output_box": OUTPUT_PX, "background_diameter": diameter_a});
     for (slot, kind) in [("micrographs", Kind::Micrographs), ("picks", Kind::Picks)] {

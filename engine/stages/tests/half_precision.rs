@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
 use vitreous_compute::comm::Solo;
-use vitreous_compute::device::Cpu;
 use vitreous_formats::mrc::read_volume;
 use vitreous_formats::table::particles;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::report::Report;
 use vitreous_stages::{Ctx, Input, find};
@@ -19,7 +19,7 @@ const PARTICLES: usize = 200;
 fn run(project: &Path, job: &str, job_type: &str, inputs: &[(&str, Kind, &str)], params: Value) -> Report {
     let folder = project.join(job);
     std::fs::create_dir_all(&folder).expect("a temporary folder should be writable");
-    let mut ctx = Ctx::new(&folder, project, &Cpu, &Solo, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&folder, project, &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     ctx.params = params;
     for (slot, kind, path) in inputs {
         let output = Output::new(slot, *kind, path, 1);

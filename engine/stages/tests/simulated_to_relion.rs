@@ -11,9 +11,9 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 use vitreous_compute::comm::Solo;
-use vitreous_compute::device::Cpu;
 use vitreous_compute::fourier::HalfVolume;
 use vitreous_formats::mrc::read_volume;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_stages::{Ctx, Input, find};
 
@@ -39,7 +39,7 @@ fn write_model(path: &Path) {
 fn run(project: &Path, job: &str, job_type: &str, inputs: &[(&str, Kind, &str)], params: Value) {
     let folder = project.join(job);
     std::fs::create_dir_all(&folder).expect("a temporary folder should be writable");
-    let mut ctx = Ctx::new(&folder, project, &Cpu, &Solo, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&folder, project, &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     ctx.params = params;
     for (slot, kind, path) in inputs {
         let output = Output::new(slot, *kind, path, 1);

@@ -14,6 +14,7 @@ use vitreous_compute::map_alignment::rigid::mirrored;
 use vitreous_compute::map_alignment::{align, symmetrised};
 use vitreous_compute::ops::project::Project;
 use vitreous_formats::{mrc, table};
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::particle::{Particle, ParticleSet};
 use vitreous_model::report::Report;
@@ -107,7 +108,7 @@ fn run_and_list(
         batches.fetch_add(1, Ordering::Relaxed);
     };
     let stop = || batches.load(Ordering::Relaxed) >= stop_after;
-    let mut ctx = Ctx::new(&job_dir, dir, &Cpu, comm, &event, &stop);
+    let mut ctx = Ctx::new(&job_dir, dir, &AnyDevice::Cpu, comm, &event, &stop);
     ctx.params = params;
     let output = Output::new("particles", Kind::Particles, "particles.h5", 0);
     let input = Input { job: "J1".into(), output, path: dir.join("particles.h5"), parts: Default::default() };

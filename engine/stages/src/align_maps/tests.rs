@@ -13,6 +13,7 @@ use vitreous_compute::device::Cpu;
 use vitreous_compute::map_alignment::rigid::mirrored;
 use vitreous_compute::ops::project::Project;
 use vitreous_formats::{mrc, table};
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::particle::{Particle, ParticleSet};
 use vitreous_model::pose::{Pose, Rotation};
@@ -51,7 +52,7 @@ fn write(dir: &Path, name: &str, map: &Array3<f32>, voxel_a: f64) {
 fn run_on(dir: &Path, params: Value, comm: &dyn Comm) -> Result<(Report, Vec<Output>), StageError> {
     let job_dir = dir.join("J2");
     std::fs::create_dir_all(&job_dir).unwrap();
-    let mut ctx = Ctx::new(&job_dir, dir, &Cpu, comm, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job_dir, dir, &AnyDevice::Cpu, comm, &|_| {}, &|| false);
     ctx.params = params;
     for (slot, kind, file) in [
         ("volume", Kind::Volume, "map.mrc"),

@@ -7,12 +7,12 @@ use rand_distr::{Distribution, Normal, Poisson};
 use serde_json::{Value, json};
 use std::path::Path;
 use vitreous_compute::comm::Solo;
-use vitreous_compute::device::Cpu;
 use vitreous_formats::gain::orient;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::samples::SampleType;
 use vitreous_formats::table;
 use vitreous_formats::tiff::{Compression, TiffSpec, TiffWriter};
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::exposure::{Exposure, ExposureSet, GainFlip, MovieSource, OpticsGroup};
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::report::Report;
@@ -130,7 +130,7 @@ impl Scene {
 fn run(dir: &Path, params: Value) -> Result<(Report, ExposureSet), StageError> {
     let job_dir = dir.join("J2");
     std::fs::create_dir_all(&job_dir).unwrap();
-    let mut ctx = Ctx::new(&job_dir, dir, &Cpu, &Solo, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job_dir, dir, &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     ctx.params = params;
     let input = Input {
         job: "J1".into(),

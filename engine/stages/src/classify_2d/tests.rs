@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use vitreous_compute::comm::{Comm, Solo, Threads};
-use vitreous_compute::device::Cpu;
 use vitreous_compute::fourier::HalfImage;
 use vitreous_compute::likelihood::LatticeCtf;
 use vitreous_formats::{mrc, table};
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::conventions::signed_frequency;
 use vitreous_model::ctf::CtfParams;
 use vitreous_model::event::EventKind;
@@ -119,7 +119,7 @@ fn run(
         }
     };
     let stop = || checkpoints.load(Ordering::Relaxed) >= stop_after;
-    let mut ctx = Ctx::new(&job_dir, dir, &Cpu, comm, &event, &stop);
+    let mut ctx = Ctx::new(&job_dir, dir, &AnyDevice::Cpu, comm, &event, &stop);
     ctx.job = job.into();
     ctx.params = params;
     let output = Output::new("particles", Kind::Particles, "particles.h5", 0);

@@ -7,8 +7,8 @@ use crate::{Ctx, Input, Stage, StageError};
 use serde_json::json;
 use std::path::Path;
 use vitreous_compute::comm::{Comm, Solo, Threads};
-use vitreous_compute::device::Cpu;
 use vitreous_formats::table;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::exposure::OpticsGroup;
 use vitreous_model::particle::{Particle, ParticleSet};
 use vitreous_model::report::Report;
@@ -96,7 +96,7 @@ fn sets_that_do_not_fit_are_refused_with_what_to_do() {
 }
 
 fn run_on(dir: &Path, inputs: &[Input], comm: &dyn Comm) -> Result<Report, StageError> {
-    let mut ctx = Ctx::new(&dir.join("J9"), dir, &Cpu, comm, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&dir.join("J9"), dir, &AnyDevice::Cpu, comm, &|_| {}, &|| false);
     ctx.params = json!({});
     ctx.inputs.insert("particles".into(), inputs.to_vec());
     let report = CombineParticles.run(&ctx)?;

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use vitreous_compute::comm::{Comm, Solo, Threads};
-use vitreous_compute::device::Cpu;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::samples::SampleType;
 use vitreous_formats::tiff::{Compression, TiffSpec, TiffWriter};
 use vitreous_formats::{open_image, star::StarFile, table};
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::exposure::{Exposure, ExposureSet, GainFlip, MovieSource, OpticsGroup};
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::params::Validate;
@@ -110,7 +110,7 @@ fn run_stage(
 ) -> Result<Report, StageError> {
     let job_dir = dir.join(job);
     std::fs::create_dir_all(&job_dir).unwrap();
-    let mut ctx = Ctx::new(&job_dir, dir, &Cpu, comm, &|_| {}, stop);
+    let mut ctx = Ctx::new(&job_dir, dir, &AnyDevice::Cpu, comm, &|_| {}, stop);
     ctx.params = params;
     let input = Input {
         job: "J1".into(),

@@ -6,9 +6,9 @@ use crate::{Ctx, Input, Stage, StageError};
 use serde_json::{Value, json};
 use std::path::Path;
 use vitreous_compute::comm::{Comm, Solo, Threads};
-use vitreous_compute::device::Cpu;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::table::exposures;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::ctf::CtfParams;
 use vitreous_model::exposure::{CtfFit, Exposure, ExposureSet, MicrographSource, MotionSummary, OpticsGroup};
 use vitreous_model::outputs::{Kind, Output};
@@ -77,7 +77,7 @@ fn project(set: &ExposureSet) -> tempfile::TempDir {
 /// The names that pass, those rejected, and the report.
 fn run_on(dir: &Path, params: &Value, comm: &dyn Comm) -> Result<(String, String, Report), StageError> {
     let job = dir.join("J2");
-    let mut ctx = Ctx::new(&job, dir, &Cpu, comm, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job, dir, &AnyDevice::Cpu, comm, &|_| {}, &|| false);
     ctx.params = params.clone();
     let output = Output::new("micrographs", Kind::Micrographs, "given.h5", N as u64);
     let input = Input { job: "J1".into(), output, path: dir.join("given.h5"), parts: Default::default() };
@@ -160,7 +160,7 @@ fn a_quantity_that_no_exposure_has_ends_the_job_and_names_who_makes_it() {
     // an import that follows a microscope may have delivered nothing yet
     let dir = project(&ExposureSet { exposures: vec![], ..set });
     let job = dir.path().join("J2");
-    let mut ctx = Ctx::new(&job, dir.path(), &Cpu, &Solo, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job, dir.path(), &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     ctx.params = json!({"max_astigmatism": 100.0});
     let output = Output::new("micrographs", Kind::Micrographs, "given.h5", 0);
     let path = dir.path().join("given.h5");

@@ -7,9 +7,9 @@ use rand_distr::StandardNormal;
 use serde_json::json;
 use std::path::Path;
 use vitreous_compute::comm::Solo;
-use vitreous_compute::device::Cpu;
 use vitreous_compute::fourier::HalfVolume;
 use vitreous_formats::{mrc, table};
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::conventions::signed_frequency;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::particle::{Particle, ParticleSet};
@@ -65,7 +65,7 @@ fn write_halves(dir: &Path, cone_deg: f64) {
 fn run(dir: &Path, volume: bool, parts: &[&str], params: serde_json::Value) -> Result<Report, StageError> {
     let job_dir = dir.join("J3");
     std::fs::create_dir_all(&job_dir).unwrap();
-    let mut ctx = Ctx::new(&job_dir, dir, &Cpu, &Solo, &|_| (), &|| false);
+    let mut ctx = Ctx::new(&job_dir, dir, &AnyDevice::Cpu, &Solo, &|_| (), &|| false);
     ctx.params = params;
     let input = |kind: Kind, file: &str| Input {
         job: "J2".into(),

@@ -17,11 +17,11 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Gamma, StandardNormal};
 use std::path::Path;
 use vitreous_compute::comm::{Comm, Solo, Threads};
-use vitreous_compute::device::Cpu;
 use vitreous_compute::fourier::HalfImage;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::table;
 use vitreous_jobs::estimate_ctf::EstimateCtf as Params;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::conventions::signed_frequency;
 use vitreous_model::ctf::{CtfParams, DefocusSurface};
 use vitreous_model::exposure::{Exposure, ExposureSet, MicrographSource, OpticsGroup};
@@ -394,7 +394,7 @@ fn run_stage(
 ) -> Result<Report, StageError> {
     let job_dir = dir.join(job);
     std::fs::create_dir_all(&job_dir).unwrap();
-    let mut ctx = Ctx::new(&job_dir, dir, &Cpu, comm, &|_| {}, stop);
+    let mut ctx = Ctx::new(&job_dir, dir, &AnyDevice::Cpu, comm, &|_| {}, stop);
     ctx.params = serde_json::json!({"tile": 256, "max_resolution": 5.0});
     let input = Input {
         job: "J1".into(),

@@ -8,9 +8,9 @@ use ndarray::{Array3, Zip};
 use serde_json::{Value, json};
 use std::path::Path;
 use vitreous_compute::comm::{Comm, Solo, Threads};
-use vitreous_compute::device::Cpu;
 use vitreous_compute::mask::sphere;
 use vitreous_formats::mrc;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::report::Report;
 
@@ -42,7 +42,7 @@ fn write_halves(dir: &Path, object: &Array3<f32>, noise: f32) {
 fn run(dir: &Path, params: Value, mask: Option<&str>, comm: &dyn Comm) -> Result<Report, StageError> {
     let job_dir = dir.join("J2");
     std::fs::create_dir_all(&job_dir).unwrap();
-    let mut ctx = Ctx::new(&job_dir, dir, &Cpu, comm, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job_dir, dir, &AnyDevice::Cpu, comm, &|_| {}, &|| false);
     ctx.params = params;
     let parts = ["half1", "half2"]
         .into_iter()

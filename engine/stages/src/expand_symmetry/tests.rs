@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use vitreous_compute::comm::{Comm, Solo, Threads};
-use vitreous_compute::device::Cpu;
 use vitreous_compute::fsc::fsc_of_maps;
 use vitreous_compute::mask::sphere;
 use vitreous_compute::parity::project::rotations;
 use vitreous_compute::parity::symmetric_phantom::SymmetricPhantom;
 use vitreous_formats::{mrc, table};
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::half_set::HalfSet;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::particle::{Particle, ParticleSet, Pick};
@@ -63,7 +63,7 @@ fn run(
 ) -> Result<Report, StageError> {
     let job_dir = dir.join(job);
     std::fs::create_dir_all(&job_dir).unwrap();
-    let mut ctx = Ctx::new(&job_dir, dir, &Cpu, comm, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job_dir, dir, &AnyDevice::Cpu, comm, &|_| {}, &|| false);
     ctx.params = params;
     let output = Output::new("particles", Kind::Particles, particles, 0);
     let input = Input { job: "J1".into(), output, path: dir.join(particles), parts: Default::default() };

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use vitreous_compute::comm::Solo;
-use vitreous_compute::device::Cpu;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::star::StarFile;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::pose::Rotation;
 
 const PARTICLES: usize = 60;
@@ -95,7 +95,7 @@ fn write(path: &Path, text: &str) {
 fn run(folder: &Path, job: &str, stage: &dyn Stage, params: Value, inputs: &[&Input]) -> Vec<Input> {
     let job_dir = folder.join(job);
     std::fs::create_dir_all(&job_dir).unwrap();
-    let mut ctx = Ctx::new(&job_dir, folder, &Cpu, &Solo, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job_dir, folder, &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     ctx.job = job.into();
     ctx.params = params;
     ctx.inputs = inputs.iter().map(|input| (input.output.slot.clone(), vec![(*input).clone()])).collect();

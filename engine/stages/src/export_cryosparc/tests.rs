@@ -2,11 +2,11 @@ use crate::{Ctx, Input, Stage, StageError};
 use serde_json::{Value, json};
 use std::path::Path;
 use vitreous_compute::comm::Solo;
-use vitreous_compute::device::Cpu;
 use vitreous_formats::cryosparc::convert::{VolumeSlot, volume_of};
 use vitreous_formats::cryosparc::{Dataset, EXPOSURE, PARTICLE, VOLUME, group_files, read_joined};
 use vitreous_formats::mrc::write_volume;
 use vitreous_formats::table;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::ctf::CtfParams;
 use vitreous_model::exposure::*;
 use vitreous_model::half_set::HalfSet;
@@ -98,7 +98,7 @@ fn run(folder: &Path, slots: &[&str], params: Value) -> Result<(Report, Output),
         .map(|(role, file)| (role.to_string(), folder.join(file)))
         .into();
     let inputs = [input("particles", Kind::Particles, &p), input("micrographs", Kind::Micrographs, &m), map];
-    let mut ctx = Ctx::new(&job, folder, &Cpu, &Solo, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job, folder, &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     ctx.params = params;
     let given = inputs.into_iter().filter(|input| slots.contains(&input.output.slot.as_str()));
     ctx.inputs = given.map(|input| (input.output.slot.clone(), vec![input])).collect();

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use vitreous_compute::comm::Solo;
-use vitreous_compute::device::Cpu;
 use vitreous_formats::fsc_xml::FscCurve;
 use vitreous_formats::mrc::{self, MrcReader};
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::lineage::Ancestor;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::report::{Number, Report};
@@ -93,7 +93,7 @@ impl Scene {
     ) -> Result<(Report, Vec<Output>), StageError> {
         let job = self.path("J10");
         let lineage = || jobs.to_vec();
-        let mut ctx = Ctx::new(&job, self.folder.path(), &Cpu, &Solo, &|_| {}, &|| false);
+        let mut ctx = Ctx::new(&job, self.folder.path(), &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
         (ctx.params, ctx.inputs) = (params, inputs);
         ctx.lineage = &lineage;
         let report = stage.run(&ctx)?;

@@ -21,6 +21,7 @@ use vitreous_compute::parity::phantom::{Phantom, Truth};
 use vitreous_formats::mrc::{MrcSpec, MrcWriter, read_volume};
 use vitreous_formats::open_image;
 use vitreous_formats::table::particles;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::conventions::signed_frequency;
 use vitreous_model::exposure::OpticsGroup;
 use vitreous_model::half_set::HalfSet;
@@ -89,7 +90,7 @@ fn exported_project(dir: &Path, images: usize) -> ParticleSet {
         particles: list,
     };
     particles::write(&dir.join("J1/particles.h5"), &set).unwrap();
-    let mut ctx = Ctx::new(&dir.join("J2"), dir, &Cpu, &Solo, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&dir.join("J2"), dir, &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     ctx.params = json!({});
     let output = Output::new("particles", Kind::Particles, "particles.h5", images as u64);
     let path = dir.join("J1/particles.h5");

@@ -2,10 +2,10 @@ use crate::{Ctx, Input, Stage, StageError};
 use serde_json::{Value, json};
 use std::path::Path;
 use vitreous_compute::comm::Solo;
-use vitreous_compute::device::Cpu;
 use vitreous_formats::star::StarFile;
 use vitreous_formats::star::convert::{Fallback, read_coordinates, read_micrographs, read_particles};
 use vitreous_formats::table;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::ctf::CtfParams;
 use vitreous_model::exposure::*;
 use vitreous_model::outputs::{Kind, Output};
@@ -85,7 +85,7 @@ fn input(slot: &str, path: &Path) -> (String, Vec<Input>) {
 fn run(folder: &Path, slots: &[&str], params: Value) -> Result<(Report, Output), StageError> {
     let job = folder.join("J9");
     std::fs::create_dir_all(&job).unwrap();
-    let mut ctx = Ctx::new(&job, folder, &Cpu, &Solo, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job, folder, &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     ctx.params = params;
     let (p, m) = (folder.join("p.h5"), folder.join("m.h5"));
     table::particles::write(&p, &particles()).unwrap();

@@ -1,6 +1,6 @@
 use super::*;
 use vitreous_compute::comm::Solo;
-use vitreous_compute::device::Cpu;
+use vitreous_kernels_cuda::AnyDevice;
 
 #[test]
 fn names_are_stems_made_unique() {
@@ -54,7 +54,7 @@ fn patterns_count_from_the_project_whatever_its_name() {
     for name in ["b.mrc", "a.mrc", "gain.mrc", "notes.txt"] {
         std::fs::write(project.join("raw").join(name), "").unwrap();
     }
-    let ctx = Ctx::new(&project.join("J1"), &project, &Cpu, &Solo, &|_| {}, &|| false);
+    let ctx = Ctx::new(&project.join("J1"), &project, &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     let gain = project.join("raw/gain.mrc");
     let found = find(&ctx, "movies", Path::new("raw/*.mrc"), Some(&gain)).unwrap();
     assert_eq!(

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use vitreous_compute::comm::{Comm, Solo, Threads};
-use vitreous_compute::device::Cpu;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::open_image;
 use vitreous_formats::samples::SampleType;
 use vitreous_formats::table::{exposures, particles, picks};
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::ctf::CtfParams;
 use vitreous_model::exposure::{CtfFit, Exposure, ExposureSet, MicrographSource, OpticsGroup};
 use vitreous_model::outputs::{Kind, Output};
@@ -153,7 +153,7 @@ pub(super) fn run_with(
     stop: &(dyn Fn() -> bool + Sync),
 ) -> Result<(Report, ParticleSet), StageError> {
     let job = dir.join(job);
-    let mut ctx = Ctx::new(&job, dir, &Cpu, comm, &|_| {}, stop);
+    let mut ctx = Ctx::new(&job, dir, &AnyDevice::Cpu, comm, &|_| {}, stop);
     ctx.params = params;
     for (slot, kind) in slots.iter().chain(&[("micrographs", Kind::Micrographs)]) {
         ctx.inputs.insert((*slot).into(), vec![input(dir, slot, *kind)]);

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::path::Path;
 use vitreous_compute::comm::Solo;
-use vitreous_compute::device::Cpu;
 use vitreous_compute::mask::sphere;
 use vitreous_compute::sharpen::low_passed;
 use vitreous_formats::mrc;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::report::Report;
 
@@ -35,7 +35,7 @@ fn input(dir: &Path, slot: &str, kind: Kind, file: &str) -> Input {
 fn run(dir: &Path, stage: &dyn Stage, params: Value, inputs: Vec<Input>) -> Result<Report, StageError> {
     let job_dir = dir.join(stage.name());
     std::fs::create_dir_all(&job_dir).unwrap();
-    let mut ctx = Ctx::new(&job_dir, dir, &Cpu, &Solo, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job_dir, dir, &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     ctx.params = params;
     ctx.inputs.extend(inputs.into_iter().map(|input| (input.output.slot.clone(), vec![input])));
     stage.run(&ctx)

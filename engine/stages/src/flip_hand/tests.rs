@@ -9,6 +9,7 @@ use vitreous_compute::comm::Solo;
 use vitreous_compute::device::Cpu;
 use vitreous_compute::ops::project::Project;
 use vitreous_formats::{mrc, table};
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::particle::{Particle, ParticleSet};
 use vitreous_model::pose::{Pose, Rotation};
@@ -39,7 +40,7 @@ fn set() -> ParticleSet {
 fn flip(dir: &Path, from: &Path, job: &str) -> Vec<Output> {
     let job_dir = dir.join(job);
     std::fs::create_dir_all(&job_dir).unwrap();
-    let mut ctx = Ctx::new(&job_dir, dir, &Cpu, &Solo, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job_dir, dir, &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     ctx.params = json!({});
     let input = |slot: &str, kind: Kind, file: &str| Input {
         job: "J1".into(),

@@ -10,8 +10,8 @@ use serde_json::Value;
 use std::path::Path;
 use std::sync::OnceLock;
 use vitreous_compute::comm::{Comm, Solo};
-use vitreous_compute::device::Cpu;
 use vitreous_formats::{open_image, table};
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::particle::{Particle, ParticleSet};
 use vitreous_model::report::Report;
 
@@ -60,7 +60,7 @@ impl Scene {
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<(Report, ParticleSet), StageError> {
         let job = self.path().join("J9");
-        let mut ctx = Ctx::new(&job, self.path(), &Cpu, comm, &|_| {}, stop);
+        let mut ctx = Ctx::new(&job, self.path(), &AnyDevice::Cpu, comm, &|_| {}, stop);
         ctx.params = params;
         let given = self.given.get_or_init(|| input(self.path(), "J1", &self.set));
         ctx.inputs.insert("particles".into(), vec![given.clone()]);
@@ -107,7 +107,7 @@ fn stacks_are_exposures_or_so_many_images() {
 fn a_stack_is_done_again_when_its_images_or_its_files_change() {
     let scene = Scene::new(16);
     let form = Form { box_px: 16, pixel_size_a: 1.5, float16: false, images_per_stack: None };
-    let ctx = Ctx::new(&scene.path().join("J9"), scene.path(), &Cpu, &Solo, &|_| {}, &|| false);
+    let ctx = Ctx::new(&scene.path().join("J9"), scene.path(), &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     let prints = |set: &ParticleSet, form: Form| -> Vec<String> {
         let items = Rewriting::new(&ctx, set, form).items(&ctx, "");
         items.into_iter().map(|item| item.fingerprint).collect()

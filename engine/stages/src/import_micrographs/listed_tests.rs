@@ -5,13 +5,13 @@ use crate::{Ctx, Stage, StageError};
 use serde_json::{Value, json};
 use std::path::Path;
 use vitreous_compute::comm::Solo;
-use vitreous_compute::device::Cpu;
 use vitreous_formats::cryosparc::{
     EXPOSURE, FieldOut, GroupOut, ResultOut, Values, write_dataset, write_group,
 };
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::table::exposures;
 use vitreous_jobs::import_micrographs::ImportMicrographs as Params;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::exposure::ExposureSet;
 use vitreous_model::params::Validate;
 use vitreous_model::report::Report;
@@ -30,7 +30,7 @@ fn mrc(path: &Path, width: usize, height: usize) {
 }
 
 fn run(folder: &Path, params: Value) -> Result<(Report, ExposureSet), StageError> {
-    let mut ctx = Ctx::new(&folder.join("J1"), folder, &Cpu, &Solo, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&folder.join("J1"), folder, &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     ctx.params = params;
     let report = ImportMicrographs.run(&ctx)?;
     Ok((report, exposures::read(&folder.join("J1/micrographs.h5"))?))

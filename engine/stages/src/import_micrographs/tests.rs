@@ -3,9 +3,9 @@ use crate::{Ctx, Stage, StageError};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use vitreous_compute::comm::{Comm, Solo, Threads};
-use vitreous_compute::device::Cpu;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::table::exposures;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::exposure::ExposureSet;
 use vitreous_model::params::Validate;
 use vitreous_model::report::Report;
@@ -30,7 +30,7 @@ fn given() -> Value {
 
 fn run_on(dir: &Path, params: Value, comm: &dyn Comm) -> Result<(Report, ExposureSet), StageError> {
     let job = dir.join("J1");
-    let mut ctx = Ctx::new(&job, dir, &Cpu, comm, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job, dir, &AnyDevice::Cpu, comm, &|_| {}, &|| false);
     ctx.params = params;
     let report = ImportMicrographs.run(&ctx)?;
     let set =

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use std::fs::write;
 use std::path::{Path, PathBuf};
 use vitreous_compute::comm::Solo;
-use vitreous_compute::device::Cpu;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::samples::SampleType;
 use vitreous_formats::table::exposures;
 use vitreous_formats::tiff::{TiffSpec, TiffWriter};
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::exposure::{ExposureSet, GainFlip, MovieSource};
 use vitreous_model::report::Report;
 
@@ -45,7 +45,7 @@ fn mdoc(shift: [f64; 2]) -> String {
 
 fn run(dir: &Path, params: Value) -> Result<(Report, ExposureSet), StageError> {
     let job = dir.join("J1");
-    let mut ctx = Ctx::new(&job, dir, &Cpu, &Solo, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job, dir, &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     ctx.params = params;
     let report = ImportMovies.run(&ctx)?;
     Ok((report, exposures::read(&job.join("movies.h5"))?))

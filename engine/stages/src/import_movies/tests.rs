@@ -3,12 +3,12 @@ use crate::{Ctx, Stage, StageError};
 use serde_json::{Value, json};
 use std::path::Path;
 use vitreous_compute::comm::{Comm, Solo, Threads};
-use vitreous_compute::device::Cpu;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::samples::SampleType;
 use vitreous_formats::table::exposures;
 use vitreous_formats::tiff::{TiffSpec, TiffWriter};
 use vitreous_jobs::import_movies::GroupBy;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::exposure::{ExposureSet, GainFlip};
 use vitreous_model::params::Validate;
 use vitreous_model::report::Report;
@@ -51,7 +51,7 @@ fn given(more: Value) -> Value {
 
 fn run_on(dir: &Path, params: Value, comm: &dyn Comm) -> Result<(Report, ExposureSet, usize), StageError> {
     let job = dir.join("J1");
-    let mut ctx = Ctx::new(&job, dir, &Cpu, comm, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job, dir, &AnyDevice::Cpu, comm, &|_| {}, &|| false);
     ctx.params = params;
     let report = ImportMovies.run(&ctx)?;
     let set =

@@ -271,14 +271,14 @@ fn server_time_ns(ctx: &Ctx<'_>) -> Result<u64, StageError> {
 mod tests {
     use super::*;
     use vitreous_compute::comm::Solo;
-    use vitreous_compute::device::Cpu;
+    use vitreous_kernels_cuda::AnyDevice;
 
     const HOUR_NS: u64 = 3_600_000_000_000;
 
     #[test]
     fn a_movie_that_never_becomes_whole_is_given_up_and_a_copy_is_as_young_as_its_arrival() {
         let dir = tempfile::tempdir().unwrap();
-        let ctx = Ctx::new(&dir.path().join("J1"), dir.path(), &Cpu, &Solo, &|_| {}, &|| false);
+        let ctx = Ctx::new(&dir.path().join("J1"), dir.path(), &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
         let movie = dir.path().join("m.mrc");
         let original = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
         std::fs::File::create(&movie).unwrap().set_modified(original).unwrap();

@@ -9,10 +9,10 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use std::path::Path;
 use vitreous_compute::comm::Solo;
-use vitreous_compute::device::Cpu;
 use vitreous_formats::cryosparc::{FieldOut, Values, write_dataset};
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::table;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::exposure::{Exposure, ExposureSet, MicrographSource};
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::particle::ParticleSet;
@@ -28,7 +28,7 @@ fn run(
     params: Value,
     micrographs: Option<Input>,
 ) -> Result<(Report, ParticleSet), StageError> {
-    let mut ctx = Ctx::new(&folder.join("J1"), folder, &Cpu, &Solo, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&folder.join("J1"), folder, &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     ctx.params = params;
     ctx.inputs = micrographs.into_iter().map(|input| ("micrographs".to_string(), vec![input])).collect();
     let report = ImportParticles.run(&ctx)?;

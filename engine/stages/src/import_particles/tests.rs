@@ -2,12 +2,12 @@ use crate::{Ctx, Stage, StageError};
 use serde_json::{Value, json};
 use std::path::Path;
 use vitreous_compute::comm::Solo;
-use vitreous_compute::device::Cpu;
 use vitreous_formats::cryosparc::{FieldOut, Values, write_dataset};
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::table;
 use vitreous_jobs::import_particles::ImportParticles as Params;
 use vitreous_jobs::import_picks::YOrigin;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::params::Validate;
 use vitreous_model::particle::ParticleSet;
 use vitreous_model::report::Report;
@@ -33,7 +33,7 @@ fn write(path: &Path, text: &str) {
 }
 
 fn run(folder: &Path, params: Value) -> Result<(Report, ParticleSet), StageError> {
-    let mut ctx = Ctx::new(folder, folder, &Cpu, &Solo, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(folder, folder, &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     ctx.params = params;
     let report = super::ImportParticles.run(&ctx)?;
     let output = ctx.declared_outputs().remove(0);
@@ -263,7 +263,7 @@ fn third_party_files_are_imported_or_refused_with_a_reason() {
             for (stage, key) in ways {
                 seen += 1;
                 let job = tempfile::tempdir().unwrap();
-                let mut ctx = Ctx::new(job.path(), job.path(), &Cpu, &Solo, &|_| {}, &|| false);
+                let mut ctx = Ctx::new(job.path(), job.path(), &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
                 ctx.params = json!({*key: path});
                 let name = path.file_name().unwrap().to_str().unwrap();
                 match stage.run(&ctx) {

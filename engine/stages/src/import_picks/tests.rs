@@ -6,9 +6,9 @@ use crate::{Ctx, Input, Stage, StageError, test_data};
 use serde_json::{Value, json};
 use std::path::Path;
 use vitreous_compute::comm::{Comm, Solo, Threads};
-use vitreous_compute::device::Cpu;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::table;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::exposure::{Exposure, ExposureSet, MicrographSource, OpticsGroup};
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::particle::PickSet;
@@ -69,7 +69,7 @@ fn project_of(exposures: Vec<Exposure>) -> tempfile::TempDir {
 
 fn run_on(dir: &Path, params: &Value, comm: &dyn Comm) -> Result<(PickSet, Report), StageError> {
     let job = dir.join("J2");
-    let mut ctx = Ctx::new(&job, dir, &Cpu, comm, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job, dir, &AnyDevice::Cpu, comm, &|_| {}, &|| false);
     let mut all = json!({"diameter": 50.0});
     all.as_object_mut().unwrap().extend(params.as_object().unwrap().clone());
     ctx.params = all;

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::Path;
 use vitreous_compute::comm::{Comm, Solo, Threads};
-use vitreous_compute::device::Cpu;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::table;
 use vitreous_jobs::import_relion_project::ImportRelionProject as Params;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::outputs::Output;
 use vitreous_model::params::Validate;
 use vitreous_model::report::Report;
@@ -157,7 +157,7 @@ fn refinements(folder: &Path) {
 fn run_on(folder: &Path, params: Value, comm: &dyn Comm) -> Result<(Report, Vec<Output>), StageError> {
     let job = folder.join("J1");
     std::fs::create_dir_all(&job).unwrap();
-    let mut ctx = Ctx::new(&job, folder, &Cpu, comm, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job, folder, &AnyDevice::Cpu, comm, &|_| {}, &|| false);
     ctx.params = params;
     let report = ImportRelionProject.run(&ctx)?;
     Ok((report, ctx.declared_outputs()))

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use std::f64::consts::TAU;
 use std::path::Path;
 use vitreous_compute::comm::{Comm, Solo, Threads};
-use vitreous_compute::device::Cpu;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter, Volume, read_volume, write_volume};
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::conventions::centre;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::params::Validate;
@@ -48,7 +48,7 @@ fn run_on(
     for (key, value) in more.as_object().unwrap() {
         params[key] = value.clone();
     }
-    let mut ctx = Ctx::new(&dir.join("J2"), dir, &Cpu, comm, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&dir.join("J2"), dir, &AnyDevice::Cpu, comm, &|_| {}, &|| false);
     ctx.params = params;
     ctx.inputs.extend(set.map(|input| ("particles".to_string(), vec![input])));
     let report = ImportVolume.run(&ctx)?;

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use vitreous_compute::comm::{Comm, Solo, Threads};
-use vitreous_compute::device::Cpu;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::table;
 use vitreous_jobs::JobType;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::exposure::{Exposure, ExposureSet, MicrographSource, OpticsGroup};
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::particle::{Pick, PickSet, Surroundings, TemplateMatch};
@@ -107,7 +107,7 @@ fn run_on(
     stop: &(dyn Fn() -> bool + Sync),
 ) -> Result<(Report, PickSet), StageError> {
     let job_dir = dir.join(job);
-    let mut ctx = Ctx::new(&job_dir, dir, &Cpu, comm, &|_| {}, stop);
+    let mut ctx = Ctx::new(&job_dir, dir, &AnyDevice::Cpu, comm, &|_| {}, stop);
     ctx.params = params;
     for (slot, kind, from) in [("picks", Kind::Picks, "J4"), ("micrographs", Kind::Micrographs, "J3")] {
         let file = format!("{slot}.h5");

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::path::Path;
 use vitreous_compute::comm::Solo;
-use vitreous_compute::device::Cpu;
 use vitreous_formats::table;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::particle::{Particle, ParticleSet};
 use vitreous_model::report::Report;
 
@@ -85,7 +85,7 @@ fn run_on(
 ) -> Result<(Report, [ParticleSet; 3]), StageError> {
     let dir = tempfile::tempdir().unwrap();
     let job = dir.path().join("J9");
-    let mut ctx = Ctx::new(&job, dir.path(), &Cpu, &Solo, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job, dir.path(), &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     ctx.params = params;
     ctx.inputs.insert("particles".into(), vec![input(dir.path(), "J1", first)]);
     ctx.inputs.insert("other".into(), vec![input(dir.path(), "J2", second)]);

@@ -1,7 +1,7 @@
 use super::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use vitreous_compute::comm::{Solo, Threads};
-use vitreous_compute::device::Cpu;
+use vitreous_kernels_cuda::AnyDevice;
 
 fn items(n: usize) -> Vec<Item> {
     (0..n).map(|i| Item { name: format!("item{i}"), fingerprint: "1".into() }).collect()
@@ -14,7 +14,7 @@ fn run(
     calls: &AtomicUsize,
 ) -> Result<Vec<Outcome<u64>>, StageError> {
     let stop = || calls.load(Ordering::Relaxed) >= stop_after;
-    let ctx = Ctx::new(dir, dir, &Cpu, &Solo, &|_| {}, &stop);
+    let ctx = Ctx::new(dir, dir, &AnyDevice::Cpu, &Solo, &|_| {}, &stop);
     for_each_item(&ctx, "things", items, 0.5, |i| {
         calls.fetch_add(1, Ordering::Relaxed);
         if i == 3 { Err(StageError::input("is broken", "")) } else { Ok(i as u64 * 10) }
@@ -55,7 +55,7 @@ fn a_changed_fingerprint_means_do_it_again() {
 #[test]
 fn too_many_bad_items_fail_the_job() {
     let dir = tempfile::tempdir().unwrap();
-    let ctx = Ctx::new(dir.path(), dir.path(), &Cpu, &Solo, &|_| {}, &|| false);
+    let ctx = Ctx::new(dir.path(), dir.path(), &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     let error = for_each_item::<u64>(&ctx, "things", &items(4), 0.25, |i| {
         if i < 2 { Err(StageError::input("is broken", "")) } else { Ok(1) }
     })
@@ -75,7 +75,7 @@ fn run_part(
     let worked = std::sync::Mutex::new(Vec::new());
     let stop = || worked.lock().unwrap().len() >= stop_after;
     let results = Threads::run(ranks, |comm| {
-        let mut ctx = Ctx::new(dir, dir, &Cpu, comm, &|_| {}, &stop);
+        let mut ctx = Ctx::new(dir, dir, &AnyDevice::Cpu, comm, &|_| {}, &stop);
         ctx.slice = slice.map(|text| text.parse().unwrap());
         ctx.writer = format!("s{}", ctx.slice.map_or(0, crate::Slice::number));
         for_each_item(&ctx, "things", items, 0.5, |i| {
@@ -142,7 +142,7 @@ fn a_list_that_has_grown_and_changed_its_order_has_only_new_items_done() {
 fn done_in_one_log_counts_more_than_left_out_in_a_later_one() {
     let dir = tempfile::tempdir().unwrap();
     let attempt = |writer: &str, readable: bool| {
-        let mut ctx = Ctx::new(dir.path(), dir.path(), &Cpu, &Solo, &|_| {}, &|| false);
+        let mut ctx = Ctx::new(dir.path(), dir.path(), &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
         ctx.writer = writer.into();
         // both look at an empty folder, as two processes at one time would
         ctx.job_dir = dir.path().join(writer);
@@ -156,7 +156,7 @@ fn done_in_one_log_counts_more_than_left_out_in_a_later_one() {
         let name = format!("records/things-{writer}-0000.jsonl");
         std::fs::copy(dir.path().join(writer).join(&name), dir.path().join(&name)).unwrap();
     }
-    let ctx = Ctx::new(dir.path(), dir.path(), &Cpu, &Solo, &|_| {}, &|| false);
+    let ctx = Ctx::new(dir.path(), dir.path(), &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     let outcomes =
         for_each_item(&ctx, "things", &items(1), 0.0, |_| -> Result<u64, _> { panic!("is known") });
     assert_eq!(values(&outcomes.unwrap()), [7]);
@@ -167,7 +167,7 @@ fn a_superseded_run_writes_nothing_more() {
     let dir = tempfile::tempdir().unwrap();
     let calls = AtomicUsize::new(0);
     let superseded = || calls.load(Ordering::Relaxed) >= 2;
-    let mut ctx = Ctx::new(dir.path(), dir.path(), &Cpu, &Solo, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(dir.path(), dir.path(), &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     ctx.superseded = &superseded;
     let result = for_each_item(&ctx, "things", &items(4), 0.5, |i| {
         calls.fetch_add(1, Ordering::Relaxed);
@@ -207,7 +207,7 @@ fn work_that_runs_ahead_is_finished_in_order() {
         );
         (outcomes, finished)
     };
-    let ctx = Ctx::new(dir.path(), dir.path(), &Cpu, &Solo, &|_| {}, &|| false);
+    let ctx = Ctx::new(dir.path(), dir.path(), &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     let (outcomes, finished) = go(&ctx);
     assert_eq!(finished, [0, 1, 2, 4, 5, 6, 7]);
     let values: Vec<_> =
@@ -218,7 +218,7 @@ fn work_that_runs_ahead_is_finished_in_order() {
     let elsewhere = tempfile::tempdir().unwrap();
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     pool.install(|| {
-        let ctx = Ctx::new(elsewhere.path(), elsewhere.path(), &Cpu, &Solo, &|_| {}, &|| false);
+        let ctx = Ctx::new(elsewhere.path(), elsewhere.path(), &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
         assert_eq!(go(&ctx).1, [0, 1, 2, 4, 5, 6, 7]);
     });
 }

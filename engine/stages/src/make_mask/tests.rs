@@ -6,9 +6,9 @@ use ndarray::Array3;
 use serde_json::{Value, json};
 use std::path::Path;
 use vitreous_compute::comm::{Comm, Solo, Threads};
-use vitreous_compute::device::Cpu;
 use vitreous_compute::mask::sphere;
 use vitreous_formats::mrc;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::report::Report;
 
@@ -41,7 +41,7 @@ fn run_with(
     if comm.rank() == 0 {
         mrc::write_volume(&dir.join("map.mrc"), map, VOXEL_A).unwrap();
     }
-    let mut ctx = Ctx::new(&job_dir, dir, &Cpu, comm, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job_dir, dir, &AnyDevice::Cpu, comm, &|_| {}, &|| false);
     ctx.params = params;
     let output = Output::new("volume", Kind::Volume, "map.mrc", 1);
     let input = Input { job: "J1".into(), output, path: dir.join("map.mrc"), parts: Default::default() };

@@ -10,10 +10,10 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 use std::path::Path;
 use vitreous_compute::comm::{Comm, Solo, Threads};
-use vitreous_compute::device::Cpu;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::table;
 use vitreous_jobs::pick_blobs::PickBlobs as Params;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::exposure::{Exposure, ExposureSet, MicrographSource, OpticsGroup};
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::report::Figure;
@@ -252,7 +252,7 @@ fn run_stage(
 ) -> Result<Report, StageError> {
     let job_dir = dir.join(job);
     std::fs::create_dir_all(&job_dir).unwrap();
-    let mut ctx = Ctx::new(&job_dir, dir, &Cpu, comm, &|_| {}, stop);
+    let mut ctx = Ctx::new(&job_dir, dir, &AnyDevice::Cpu, comm, &|_| {}, stop);
     ctx.params = serde_json::json!({"diameter": DIAMETER_A});
     let input = Input {
         job: "J1".into(),

@@ -11,10 +11,10 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 use std::path::Path;
 use vitreous_compute::comm::Solo;
-use vitreous_compute::device::Cpu;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::table;
 use vitreous_jobs::pick_templates::PickTemplates as Params;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::exposure::{Exposure, ExposureSet, MicrographSource, OpticsGroup};
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::symmetry::PointGroup;
@@ -172,7 +172,7 @@ fn run_stage(dir: &Path, more: serde_json::Value, with_volume: bool) -> Result<R
     table::exposures::write(&dir.join("in.h5"), Kind::Micrographs, &set).unwrap();
     let job_dir = dir.join("J2");
     std::fs::create_dir_all(&job_dir).unwrap();
-    let mut ctx = Ctx::new(&job_dir, dir, &Cpu, &Solo, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job_dir, dir, &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     ctx.params = serde_json::json!({"diameter": DIAMETER_A, "view_step": 30.0, "angle_step": 15.0});
     for (key, value) in more.as_object().unwrap() {
         ctx.params[key] = value.clone();

@@ -11,12 +11,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use vitreous_compute::comm::{Comm, Solo, Threads};
-use vitreous_compute::device::Cpu;
 use vitreous_compute::fourier::HalfVolume;
 use vitreous_compute::fsc::fsc;
 use vitreous_formats::mrc;
 use vitreous_formats::star::convert::read_motion;
 use vitreous_formats::table::{self, ColumnDef, TableReader};
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::half_set::HalfSet;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::particle::ParticleSet;
@@ -71,7 +71,7 @@ fn run(
 ) -> Result<(Report, Vec<String>), StageError> {
     let job_dir = project.join(job);
     std::fs::create_dir_all(&job_dir).unwrap();
-    let mut ctx = Ctx::new(&job_dir, project, &Cpu, comm, &|_| {}, stop);
+    let mut ctx = Ctx::new(&job_dir, project, &AnyDevice::Cpu, comm, &|_| {}, stop);
     ctx.params = params;
     for (slot, input) in inputs {
         ctx.inputs.insert((*slot).into(), vec![input.clone()]);

@@ -7,13 +7,13 @@ use ndarray::{Array2, Array3};
 use serde_json::{Value, json};
 use std::path::Path;
 use vitreous_compute::comm::{Comm, Solo, Threads};
-use vitreous_compute::device::Cpu;
 use vitreous_compute::fourier::HalfVolume;
 use vitreous_compute::fsc::fsc;
 use vitreous_compute::likelihood::LatticeCtf;
 use vitreous_compute::parity::project::rotations;
 use vitreous_compute::parity::symmetric_phantom::SymmetricPhantom;
 use vitreous_formats::{mrc, table};
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::conventions::signed_frequency;
 use vitreous_model::ctf::CtfParams;
 use vitreous_model::ewald::Curvature;
@@ -79,7 +79,7 @@ fn write_particles(dir: &Path, count: usize, change: impl Fn(&mut Vec<Array2<f32
 fn run(dir: &Path, job: &str, comm: &dyn Comm, params: Value) -> Result<(Report, Vec<String>), StageError> {
     let job_dir = dir.join(job);
     std::fs::create_dir_all(&job_dir).unwrap();
-    let mut ctx = Ctx::new(&job_dir, dir, &Cpu, comm, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job_dir, dir, &AnyDevice::Cpu, comm, &|_| {}, &|| false);
     ctx.params = params;
     let output = Output::new("particles", Kind::Particles, "particles.h5", 0);
     let input = Input { job: "J1".into(), output, path: dir.join("particles.h5"), parts: Default::default() };

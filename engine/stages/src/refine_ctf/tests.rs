@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::OnceLock;
 use vitreous_compute::comm::{Comm, Solo, Threads};
-use vitreous_compute::device::Cpu;
 use vitreous_compute::fourier::{HalfImage, HalfVolume};
 use vitreous_compute::fsc::fsc;
 use vitreous_compute::parity::project::rotations;
 use vitreous_compute::parity::symmetric_phantom::SymmetricPhantom;
 use vitreous_formats::{mrc, table};
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::aberrations::Aberrations;
 use vitreous_model::conventions::signed_frequency;
 use vitreous_model::ctf::CtfParams;
@@ -188,7 +188,7 @@ fn run_stage(
 ) -> Result<(Report, Vec<String>), StageError> {
     let job_dir = dir.join(job);
     std::fs::create_dir_all(&job_dir).unwrap();
-    let mut ctx = Ctx::new(&job_dir, dir, &Cpu, comm, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job_dir, dir, &AnyDevice::Cpu, comm, &|_| {}, &|| false);
     ctx.params = params;
     ctx.inputs.insert("particles".into(), input(&dir.join(particles), "particles", Kind::Particles));
     if stage.name() == "refine-ctf" {

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use vitreous_compute::comm::{Comm, Solo, Threads};
-use vitreous_compute::device::Cpu;
 use vitreous_formats::mrc::write_volume;
 use vitreous_formats::table::particles;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::event::EventKind;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::pose::{Pose, Rotation};
@@ -63,7 +63,7 @@ fn run(
         }
     };
     let stop = || checkpoints.load(Ordering::SeqCst) >= patience;
-    let mut ctx = Ctx::new(&job_dir, project.dir.path(), &Cpu, comm, &event, &stop);
+    let mut ctx = Ctx::new(&job_dir, project.dir.path(), &AnyDevice::Cpu, comm, &event, &stop);
     ctx.params = params;
     let mut give = |slot: &str, job: &str, kind, file: &str| {
         let path = project.dir.path().join(job).join(file);

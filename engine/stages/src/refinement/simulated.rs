@@ -16,6 +16,7 @@ use vitreous_compute::likelihood::LatticeCtf;
 use vitreous_compute::ops::project::Project as _;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter, write_volume};
 use vitreous_formats::table::particles;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::conventions::signed_frequency;
 use vitreous_model::ctf::CtfParams;
 use vitreous_model::event::EventKind;
@@ -194,7 +195,7 @@ impl Project {
             }
         };
         let stop = || checkpoints.load(Ordering::SeqCst) >= patience;
-        let mut ctx = Ctx::new(&job_dir, self.dir.path(), &Cpu, comm, &event, &stop);
+        let mut ctx = Ctx::new(&job_dir, self.dir.path(), &AnyDevice::Cpu, comm, &event, &stop);
         ctx.params = params;
         let input = |job: &str, slot: &str, kind, file: &str| {
             let path = self.dir.path().join(job).join(file);

@@ -5,8 +5,8 @@ use crate::{Ctx, Input, Stage, StageError};
 use serde_json::{Value, json};
 use std::path::Path;
 use vitreous_compute::comm::{Comm, Solo, Threads};
-use vitreous_compute::device::Cpu;
 use vitreous_formats::table;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::exposure::{Exposure, ExposureSet, MicrographSource};
 use vitreous_model::half_set::HalfSet;
 use vitreous_model::outputs::{Kind, Output};
@@ -70,7 +70,7 @@ fn run_on(
     comm: &dyn Comm,
 ) -> Result<(Report, ParticleSet), StageError> {
     let job_dir = dir.join("J9");
-    let mut ctx = Ctx::new(&job_dir, dir, &Cpu, comm, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job_dir, dir, &AnyDevice::Cpu, comm, &|_| {}, &|| false);
     ctx.params = params;
     for (slot, kind) in slots {
         let file = format!("{slot}.h5");

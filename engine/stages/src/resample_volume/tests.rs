@@ -9,8 +9,8 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 use std::path::Path;
 use vitreous_compute::comm::{Comm, Solo, Threads};
-use vitreous_compute::device::Cpu;
 use vitreous_formats::mrc;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::pose::Rotation;
 use vitreous_model::report::Report;
@@ -32,7 +32,7 @@ fn write(dir: &Path, name: &str, map: &Array3<f32>, voxel_a: f64) {
 fn run_on(dir: &Path, params: Value, comm: &dyn Comm) -> Result<(Report, Vec<Output>), StageError> {
     let job_dir = dir.join("J2");
     std::fs::create_dir_all(&job_dir).unwrap();
-    let mut ctx = Ctx::new(&job_dir, dir, &Cpu, comm, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job_dir, dir, &AnyDevice::Cpu, comm, &|_| {}, &|| false);
     ctx.params = params;
     for (slot, file) in [("volume", "map.mrc"), ("reference", "reference.mrc")] {
         let part = |role: &str| (role.to_string(), dir.join(format!("{role}.mrc")));

@@ -6,8 +6,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::path::Path;
 use vitreous_compute::comm::Solo;
-use vitreous_compute::device::Cpu;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
+use vitreous_kernels_cuda::AnyDevice;
 
 const SIZE: (usize, usize) = (300, 240);
 const BOX: usize = 48;
@@ -55,7 +55,7 @@ fn scene(folder: &Path, way: Way) -> ParticleSet {
 }
 
 fn look(folder: &Path, set: &ParticleSet, file: &str) -> Option<Verdict> {
-    let ctx = Ctx::new(&folder.join("J9"), folder, &Cpu, &Solo, &|_| {}, &|| false);
+    let ctx = Ctx::new(&folder.join("J9"), folder, &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     let (images, _) = ParticleImages::open(&ctx, set);
     let sight = Sight { path: folder.join(file), pixel_size_a: Some(1.5) };
     compare(&ctx, set, &images, &[("m".to_string(), sight)].into())

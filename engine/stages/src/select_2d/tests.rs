@@ -4,9 +4,9 @@ use crate::{Ctx, Input, Stage, StageError};
 use serde_json::json;
 use std::path::Path;
 use vitreous_compute::comm::Solo;
-use vitreous_compute::device::Cpu;
 use vitreous_formats::{mrc, table};
 use vitreous_jobs::select_2d::Select2d as Params;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::class_average::{ClassAverage, ClassAverages};
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::particle::{ClassAssignment, Particle, ParticleSet};
@@ -55,7 +55,7 @@ fn write_inputs(dir: &Path) {
 fn run(dir: &Path, params: serde_json::Value) -> Result<(Report, ParticleSet, ParticleSet), StageError> {
     let job_dir = dir.join("J3");
     std::fs::create_dir_all(&job_dir).unwrap();
-    let mut ctx = Ctx::new(&job_dir, dir, &Cpu, &Solo, &|_| (), &|| false);
+    let mut ctx = Ctx::new(&job_dir, dir, &AnyDevice::Cpu, &Solo, &|_| (), &|| false);
     ctx.params = params;
     for (slot, kind, file) in [
         ("particles", Kind::Particles, "particles.h5"),

@@ -7,12 +7,12 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use std::path::Path;
 use vitreous_compute::comm::Solo;
-use vitreous_compute::device::Cpu;
 use vitreous_compute::fourier::HalfVolume;
 use vitreous_compute::fsc::freed_of_mask;
 use vitreous_compute::mask::sphere;
 use vitreous_formats::mrc;
 use vitreous_formats::star::StarFile;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::conventions::resolution_at;
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::report::Report;
@@ -45,7 +45,7 @@ fn write_halves(dir: &Path, noise: f32) {
 fn run(dir: &Path, params: Value, mask: Option<&str>) -> Result<Report, StageError> {
     let job_dir = dir.join("J2");
     std::fs::create_dir_all(&job_dir).unwrap();
-    let mut ctx = Ctx::new(&job_dir, dir, &Cpu, &Solo, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job_dir, dir, &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     ctx.params = params;
     let mut output = Output::new("volume", Kind::Volume, "map.mrc", 1);
     output.pixel_size_a = Some(PIXEL_A);

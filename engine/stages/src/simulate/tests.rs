@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 use std::f64::consts::TAU;
 use std::path::Path;
 use vitreous_compute::comm::{Comm, Solo, Threads};
-use vitreous_compute::device::Cpu;
 use vitreous_compute::fourier::HalfImage;
 use vitreous_formats::atomic_model::Element;
 use vitreous_formats::open_image;
 use vitreous_formats::table;
 use vitreous_jobs::simulate::Simulate as Params;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::aberrations::IDENTITY;
 use vitreous_model::conventions::signed_frequency;
 use vitreous_model::ctf::CtfParams;
@@ -254,7 +254,7 @@ fn run(
     comm: &dyn Comm,
     stop: &(dyn Fn() -> bool + Sync),
 ) -> Result<Report, StageError> {
-    let mut ctx = Ctx::new(folder, folder, &Cpu, comm, &|_| {}, stop);
+    let mut ctx = Ctx::new(folder, folder, &AnyDevice::Cpu, comm, &|_| {}, stop);
     ctx.params = params.clone();
     super::Simulate.run(&ctx)
 }

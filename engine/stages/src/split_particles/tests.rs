@@ -6,8 +6,8 @@ use crate::particle_sets::tests::{input, optics, particle};
 use crate::{Ctx, Stage, StageError};
 use serde_json::{Value, json};
 use vitreous_compute::comm::Solo;
-use vitreous_compute::device::Cpu;
 use vitreous_formats::table;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::params::BadParam;
 use vitreous_model::particle::{Particle, ParticleSet};
 
@@ -136,7 +136,7 @@ fn the_stage_writes_every_part_as_an_output_of_its_own() {
     };
     let run = |params: Value| -> Result<_, StageError> {
         let job = dir.path().join("J9");
-        let mut ctx = Ctx::new(&job, dir.path(), &Cpu, &Solo, &|_| {}, &|| false);
+        let mut ctx = Ctx::new(&job, dir.path(), &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
         ctx.params = params;
         ctx.inputs.insert("particles".into(), vec![input(dir.path(), "J1", &set)]);
         let report = SplitParticles.run(&ctx)?;

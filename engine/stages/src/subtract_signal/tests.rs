@@ -17,10 +17,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use vitreous_compute::aberrations::ImageCorrection;
 use vitreous_compute::comm::{Comm, Solo, Threads};
-use vitreous_compute::device::Cpu;
 use vitreous_compute::fourier::HalfImage;
 use vitreous_compute::likelihood::LatticeCtf;
 use vitreous_formats::{mrc, open_image, table};
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::aberrations::Aberrations;
 use vitreous_model::conventions::signed_frequency;
 use vitreous_model::ctf::CtfParams;
@@ -236,7 +236,7 @@ impl Scene {
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<(Report, ParticleSet), StageError> {
         let job = self.path().join("J9");
-        let mut ctx = Ctx::new(&job, self.path(), &Cpu, comm, &|_| {}, stop);
+        let mut ctx = Ctx::new(&job, self.path(), &AnyDevice::Cpu, comm, &|_| {}, stop);
         (ctx.params, ctx.inputs) = (params, inputs);
         let report = SubtractSignal.run(&ctx)?;
         let set = ctx.is_root().then(|| table::particles::read(&job.join("particles.h5")).unwrap());
@@ -250,7 +250,7 @@ impl Scene {
     /// The map that `reconstruct` makes of the images, with its halves.
     fn reconstructed(&self) -> Input {
         let job = self.path().join("J2");
-        let mut ctx = Ctx::new(&job, self.path(), &Cpu, &Solo, &|_| {}, &|| false);
+        let mut ctx = Ctx::new(&job, self.path(), &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
         ctx.params = json!({});
         ctx.inputs = self.inputs();
         ctx.inputs.remove("mask");

@@ -5,11 +5,11 @@ use serde_json::Value;
 use std::io::Write;
 use std::path::Path;
 use vitreous_compute::comm::Solo;
-use vitreous_compute::device::Cpu;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::samples::SampleType;
 use vitreous_formats::table;
 use vitreous_formats::tiff::{TiffSpec, TiffWriter};
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_model::exposure::{EerRendering, Exposure, ExposureSet, GainFlip, MovieSource, OpticsGroup};
 use vitreous_model::outputs::{Kind, Output};
 use vitreous_model::report::Report;
@@ -21,7 +21,7 @@ use vitreous_stages::{Ctx, STAGES};
 pub fn run(dir: &Path, job: &str, name: &str, params: Value, inputs: &[(&str, Kind, &str)]) -> Report {
     let job_dir = dir.join(job);
     std::fs::create_dir_all(&job_dir).unwrap();
-    let mut ctx = Ctx::new(&job_dir, dir, &Cpu, &Solo, &|_| {}, &|| false);
+    let mut ctx = Ctx::new(&job_dir, dir, &AnyDevice::Cpu, &Solo, &|_| {}, &|| false);
     ctx.params = params;
     for &(slot, kind, table) in inputs {
         let input = Input {
