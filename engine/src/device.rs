@@ -53,7 +53,7 @@ impl Driver<'_> {
 /// Chooses the device of each rank. Called by every rank.
 ///
 /// # Errors
-/// A GPU was insisted on, and there is none for this rank, or the job type computes on none.
+/// A GPU was insisted on, and there is none for this rank.
 pub fn choose(
     wish: &Wish<'_>,
     comm: &dyn Comm,
@@ -61,11 +61,7 @@ pub fn choose(
     variable: &dyn Fn(&str) -> Option<String>,
     driver: &Driver<'_>,
 ) -> Result<Chosen, Failure> {
-    let insists = wish.choice == DeviceChoice::Cuda;
-    if insists && !wish.computes_on_gpu {
-        let what = format!("`--device cuda`: no part of {} computes on a GPU", wish.job_type);
-        return Err(Failure::new(exit::USAGE, what).hint("use `--device auto` or `--device cpu`"));
-    }
+    let insists = wish.choice == DeviceChoice::Cuda && wish.computes_on_gpu;
     let mut granted = GrantedGpus::read(variable, &|path| std::fs::read_to_string(path).ok());
     let is_given_out = GIVEN_OUT_BY.iter().any(|name| variable(name).is_some());
     if insists && granted.decided_by.is_none() && !is_given_out {
@@ -145,12 +141,14 @@ fn gathered(comm: &dyn Comm, mine: &RankDevice) -> Vec<RankDevice> {
 fn remarks(wish: &Wish<'_>, granted: &GrantedGpus, ranks: &[RankDevice]) -> Vec<String> {
     let by = granted.decided_by.unwrap_or("the driver");
     if !wish.computes_on_gpu {
-        let remark = format!(
-            "a GPU was granted ({by}={}), but no part of {} computes on one: computing on the CPU",
-            granted.names.join(","),
-            wish.job_type
-        );
-        return if granted.names.is_empty() { Vec::new() } else { vec![remark] };
+        let why = if !granted.names.is_empty() {
+            format!("a GPU was granted ({by}={})", granted.names.join(","))
+        } else if wish.choice == DeviceChoice::Cuda {
+            "a GPU was asked for (`--device cuda`)".into()
+        } else {
+            return Vec::new();
+        };
+        return vec![format!("{why}, but no part of {} computes on one: computing on the CPU", wish.job_type)];
     }
     let mut remarks = Vec::new();
     let mut used: BTreeMap<(&str, &str, &str), u32> = BTreeMap::new();
@@ -267,8 +265,8 @@ mod tests {
         let none_granted = |name: &str| (name == "SLURM_JOB_ID").then(|| "7".to_string());
         assert!(why(&none_granted).contains("no GPU was granted"));
         let other = Wish { job_type: "make-mask", computes_on_gpu: false, ..cuda };
-        let failure = choose(&other, &Solo, "n1", &slurm, &no_driver()).err().unwrap();
-        assert!(failure.message.contains("no part of make-mask"));
+        let chosen = choose(&other, &Solo, "n1", &|_| None, &no_driver()).ok().unwrap();
+        assert!(chosen.remarks[0].contains("asked for") && chosen.remarks[0].contains("no part of make-mask"));
     }
 
     #[test]

@@ -29,7 +29,7 @@ static std::vector<float2> run(int n, int slices, int order) {
     }
     std::vector<int> row_ends(n);
     for (int y = 0; y < n; y++) {
-        const double qy = y <= (n - 1) / 2 ? y : y - n, rest = radius * radius - qy * qy;
+        const double qy = y <= n / 2 ? y : y - n, rest = radius * radius - qy * qy;
         const int end = rest < 0 ? 0 : static_cast<int>(std::sqrt(rest)) + 1;
         row_ends[y] = end < columns ? end : columns;
     }
@@ -51,7 +51,7 @@ static std::vector<float2> run(int n, int slices, int order) {
     for (int i = 0; i < slices; i++) {
         for (int y = 0; y < n; y++) {
             for (int x = 0; x < row_ends[y]; x++) {
-                const float qy = y <= (n - 1) / 2 ? y : y - n;
+                const float qy = y <= n / 2 ? y : y - n;
                 const float want = axes[6 * i + 1] * x + axes[6 * i + 4] * qy;
                 const float2 got = out[(1ull * i * n + y) * columns + x];
                 if (!(std::fabs(got.y - want) < 1e-4f * n && std::fabs(got.x - 1) < 1e-5f)) {

@@ -28,6 +28,9 @@
 struct float2 {
     float x, y;
 };
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
 struct int2 {
     int x, y;
 };

@@ -15,6 +15,7 @@ use vitreous_compute::cpu::project::Projector;
 use vitreous_compute::device::{Cpu, Device};
 use vitreous_compute::fourier::HalfImage;
 use vitreous_compute::ops::align::{Align, AlignImage, AlignLevel, Alignment, NormalEquations, ShellSums};
+use vitreous_compute::ops::ceilings::{Ceilings, CeilingsError, Timed};
 use vitreous_compute::ops::classify2d::{Assignment, ClassesRequest, Classify2d, FixedSums};
 use vitreous_compute::ops::grid::PaddedGrid;
 use vitreous_compute::ops::insert::{FixedGrid, FixedPoint, Insert, InsertError, SliceBatch};
@@ -62,6 +63,21 @@ impl<R: Runtime> Device for AnyDevice<R> {
 
     fn synchronize(&self) {
         self.gpu().map_or_else(|| Cpu.synchronize(), Device::synchronize);
+    }
+}
+
+impl<R: Runtime> Ceilings for AnyDevice<R> {
+    fn copy(&self, values: &[f32], times: u32) -> Result<Timed, CeilingsError> {
+        self.gpu().map_or_else(|| Cpu.copy(values, times), |gpu| gpu.copy(values, times))
+    }
+
+    fn multiply_add(&self, lanes: usize, steps: u32, times: u32) -> Result<Timed, CeilingsError> {
+        let on_host = || Cpu.multiply_add(lanes, steps, times);
+        self.gpu().map_or_else(on_host, |gpu| gpu.multiply_add(lanes, steps, times))
+    }
+
+    fn transfer(&self, values: &[f32], times: u32) -> Result<[Timed; 2], CeilingsError> {
+        self.gpu().map_or_else(|| Cpu.transfer(values, times), |gpu| gpu.transfer(values, times))
     }
 }
 

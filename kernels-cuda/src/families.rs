@@ -1,6 +1,6 @@
 //! The list of kernel families.
 
-use crate::{insert, project};
+use crate::{ceilings, insert, project};
 
 /// A family's kernels.
 #[derive(Debug, Clone, Copy)]
@@ -14,4 +14,4 @@ pub struct Family {
 }
 
 /// All families.
-pub const FAMILIES: &[Family] = &[insert::FAMILY, project::FAMILY];
+pub const FAMILIES: &[Family] = &[ceilings::FAMILY, insert::FAMILY, project::FAMILY];

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 pub mod any_device;
+pub mod ceilings;
 pub mod driver;
 pub mod families;
 pub mod gpu;

@@ -129,4 +129,4 @@ macro_rules! families {
     };
 }
 
-families!(insert, project);
+families!(ceilings, insert, project);

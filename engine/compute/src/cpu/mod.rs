@@ -1,6 +1,7 @@
 //! CPU twins of the operation families, one file (or folder) per family of [`crate::ops`].
 
 pub mod align;
+pub mod ceilings;
 pub mod classify2d;
 pub mod insert;
 pub mod pose_search;

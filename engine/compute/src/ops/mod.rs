@@ -1,6 +1,7 @@
 //! Contracts of the operation families: shapes, units, layout, determinism and allowed error.
 
 pub mod align;
+pub mod ceilings;
 pub mod classify2d;
 pub mod grid;
 pub mod insert;
@@ -10,11 +11,21 @@ pub mod project;
 /// A device that has every family. A stage asks for the families it needs; the engine gives it a device that has all.
 /// Until the last family of a device is there, it is outside this trait, and stages run on one that is inside.
 pub trait AllOps:
-    align::Align + classify2d::Classify2d + insert::Insert + pose_search::PoseSearch + project::Project
+    align::Align
+    + ceilings::Ceilings
+    + classify2d::Classify2d
+    + insert::Insert
+    + pose_search::PoseSearch
+    + project::Project
 {
 }
 
 impl<D> AllOps for D where
-    D: align::Align + classify2d::Classify2d + insert::Insert + pose_search::PoseSearch + project::Project
+    D: align::Align
+        + ceilings::Ceilings
+        + classify2d::Classify2d
+        + insert::Insert
+        + pose_search::PoseSearch
+        + project::Project
 {
 }

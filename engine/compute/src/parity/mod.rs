@@ -4,6 +4,7 @@
 //! and [`assert_all`].
 
 pub mod align;
+pub mod ceilings;
 pub mod classify2d;
 pub mod insert;
 pub mod phantom;
