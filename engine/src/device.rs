@@ -148,7 +148,10 @@ fn remarks(wish: &Wish<'_>, granted: &GrantedGpus, ranks: &[RankDevice]) -> Vec<
         } else {
             return Vec::new();
         };
-        return vec![format!("{why}, but no part of {} computes on one: computing on the CPU", wish.job_type)];
+        return vec![format!(
+            "{why}, but no part of {} computes on one: computing on the CPU",
+            wish.job_type
+        )];
     }
     let mut remarks = Vec::new();
     let mut used: BTreeMap<(&str, &str, &str), u32> = BTreeMap::new();
@@ -266,7 +269,9 @@ mod tests {
         assert!(why(&none_granted).contains("no GPU was granted"));
         let other = Wish { job_type: "make-mask", computes_on_gpu: false, ..cuda };
         let chosen = choose(&other, &Solo, "n1", &|_| None, &no_driver()).ok().unwrap();
-        assert!(chosen.remarks[0].contains("asked for") && chosen.remarks[0].contains("no part of make-mask"));
+        assert!(
+            chosen.remarks[0].contains("asked for") && chosen.remarks[0].contains("no part of make-mask")
+        );
     }
 
     #[test]
