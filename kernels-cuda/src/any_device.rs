@@ -196,7 +196,10 @@ impl<R: Runtime> Align for AnyDevice<R> {
         levels: &[AlignLevel],
         images: &[AlignImage<'_>],
     ) -> Vec<Vec<Alignment>> {
-        Cpu.align(host_slicer(slicer), levels, images)
+        match (slicer, self) {
+            (Place::Gpu(slicer), Self::Gpu(gpu)) => gpu.align(slicer, levels, images),
+            _ => Cpu.align(host_slicer(slicer), levels, images),
+        }
     }
 
     fn normal_equations(
@@ -205,11 +208,17 @@ impl<R: Runtime> Align for AnyDevice<R> {
         rmax: f64,
         images: &[AlignImage<'_>],
     ) -> Vec<NormalEquations> {
-        Cpu.normal_equations(host_slicer(slicer), rmax, images)
+        match (slicer, self) {
+            (Place::Gpu(slicer), Self::Gpu(gpu)) => gpu.normal_equations(slicer, rmax, images),
+            _ => Cpu.normal_equations(host_slicer(slicer), rmax, images),
+        }
     }
 
     fn shell_sums(&self, slicer: &AnySlicer<R>, rmax: f64, images: &[AlignImage<'_>]) -> Vec<ShellSums> {
-        Cpu.shell_sums(host_slicer(slicer), rmax, images)
+        match (slicer, self) {
+            (Place::Gpu(slicer), Self::Gpu(gpu)) => gpu.shell_sums(slicer, rmax, images),
+            _ => Cpu.shell_sums(host_slicer(slicer), rmax, images),
+        }
     }
 }
 

@@ -44,3 +44,48 @@ __device__ static inline float2 value_at(const Grid grid, float x, float y, floa
     if (mate) value.y = -value.y;
     return value;
 }
+
+struct ValueAndGradient {
+    float2 value;
+    float2 along[3]; // derivatives along x, y and z, per grid step
+};
+
+// The same with the derivatives of the interpolation, which are constant along their axis within a cell.
+__device__ static inline ValueAndGradient value_and_gradient_at(const Grid grid, float x, float y, float z) {
+    const bool mate = x < 0.0f;
+    if (mate) {
+        x = -x;
+        y = -y;
+        z = -z;
+    }
+    const float low_x = floorf(x), low_y = floorf(y), low_z = floorf(z);
+    const float tx = x - low_x, ty = y - low_y, tz = z - low_z;
+    const long long edge = 2 * grid.reach + 1, width = grid.reach + 1;
+    const float2* row = grid.data + (((int)low_z + grid.reach) * edge + (int)low_y + grid.reach) * width + (int)low_x;
+    ValueAndGradient found;
+    float* parts = (float*)&found;
+    for (int part = 0; part < 2; part++) {
+        float value[2][2], slope[2][2];
+        for (int dz = 0; dz < 2; dz++) {
+            for (int dy = 0; dy < 2; dy++) {
+                const float2* here = row + (dz * edge + dy) * width;
+                const float low = part ? here[0].y : here[0].x, high = part ? here[1].y : here[1].x;
+                slope[dz][dy] = high - low;
+                value[dz][dy] = fmaf(high - low, tx, low);
+            }
+        }
+        const float near = fmaf(value[0][1] - value[0][0], ty, value[0][0]);
+        const float far = fmaf(value[1][1] - value[1][0], ty, value[1][0]);
+        const float near_y = value[0][1] - value[0][0], far_y = value[1][1] - value[1][0];
+        const float near_x = fmaf(slope[0][1] - slope[0][0], ty, slope[0][0]);
+        const float far_x = fmaf(slope[1][1] - slope[1][0], ty, slope[1][0]);
+        // V(k) = conj V(-k); its derivative is minus the conjugate of the one at -k
+        const float of_value = mate && part ? -1.0f : 1.0f;
+        const float of_slope = mate && !part ? -1.0f : 1.0f;
+        parts[part] = of_value * fmaf(far - near, tz, near);
+        parts[2 + part] = of_slope * fmaf(far_x - near_x, tz, near_x);
+        parts[4 + part] = of_slope * fmaf(far_y - near_y, tz, near_y);
+        parts[6 + part] = of_slope * (far - near);
+    }
+    return found;
+}

@@ -1,6 +1,6 @@
 //! The list of kernel families.
 
-use crate::{ceilings, insert, project};
+use crate::{align, ceilings, insert, project};
 
 /// A family's kernels.
 #[derive(Debug, Clone, Copy)]
@@ -14,4 +14,4 @@ pub struct Family {
 }
 
 /// All families.
-pub const FAMILIES: &[Family] = &[ceilings::FAMILY, insert::FAMILY, project::FAMILY];
+pub const FAMILIES: &[Family] = &[align::FAMILY, ceilings::FAMILY, insert::FAMILY, project::FAMILY];

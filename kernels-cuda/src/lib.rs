@@ -6,6 +6,7 @@
 //! GPU, and how a family is added.
 #![allow(unsafe_code)]
 
+pub mod align;
 pub mod any_device;
 pub mod ceilings;
 pub mod driver;

@@ -6,12 +6,12 @@ mod suites;
 use vitreous_compute::device::Device;
 use vitreous_compute::parity;
 use vitreous_kernels_cuda::families::FAMILIES;
-use vitreous_kernels_cuda::{CudaDevice, CudaError};
+use vitreous_kernels_cuda::{AnyDevice, CudaDevice, CudaError};
 
 /// The first device, or `None` with a line that says why there is none.
-fn device() -> Option<CudaDevice> {
+fn device() -> Option<AnyDevice> {
     match CudaDevice::open(0) {
-        Ok(device) => Some(device),
+        Ok(device) => Some(AnyDevice::Gpu(device)),
         Err(error) if error.is_absence() => {
             println!("skipped: {error}");
             None

@@ -11,6 +11,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use vitreous_compute::parity;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_kernels_cuda::families::FAMILIES;
 use vitreous_kernels_cuda::gpu::Gpu;
 
@@ -33,8 +34,8 @@ struct Mutant {
 /// Runs a family's suite with the kernels of a library in every order of threads.
 fn suite_holds(family: &str, library: &Path) {
     for order in ORDERS {
-        let gpu = Gpu::new(HostRuntime::new(library, order));
-        parity::assert_all(&suites::of_family(family, &gpu));
+        let device = AnyDevice::Gpu(Gpu::new(HostRuntime::new(library, order)));
+        parity::assert_all(&suites::of_family(family, &device));
     }
 }
 
@@ -129,4 +130,4 @@ macro_rules! families {
     };
 }
 
-families!(ceilings, insert, project);
+families!(align, ceilings, insert, project);

@@ -16,6 +16,7 @@ pub mod ops;
 pub mod orientations;
 pub mod parity;
 pub mod polar;
+pub mod pose_climb;
 pub mod reconstruct;
 pub mod regrid;
 pub mod sharpen;

@@ -1,27 +1,31 @@
-//! The parity suite of every family, on whatever runs kernels.
+//! The parity suite of every family, on whatever runs kernels, asked as stages ask it: through the device chosen at run time.
 
 use vitreous_compute::device::Cpu;
 use vitreous_compute::parity::{self, Outcome};
-use vitreous_kernels_cuda::gpu::Gpu;
+use vitreous_kernels_cuda::AnyDevice;
 use vitreous_kernels_cuda::runtime::Runtime;
 
 /// All outcomes of a family.
-pub fn of_family<R: Runtime>(family: &str, gpu: &Gpu<R>) -> Vec<Outcome> {
+pub fn of_family<R: Runtime>(family: &str, device: &AnyDevice<R>) -> Vec<Outcome> {
     let outcomes = match family {
         "insert" => {
-            let bits_differ = parity::insert::checksum(gpu) != parity::insert::checksum(&Cpu);
+            let bits_differ = parity::insert::checksum(device) != parity::insert::checksum(&Cpu);
             let same = Outcome {
                 case: "the bits of the CPU twin".into(),
                 measure: "sums that differ",
                 error: f64::from(bits_differ),
                 bound: 0.0,
             };
-            parity::insert::run(gpu).into_iter().chain([same]).collect()
+            parity::insert::run(device).into_iter().chain([same]).collect()
         }
-        "ceilings" => parity::ceilings::run(gpu),
-        "project" => parity::project::run(gpu),
+        "align" => parity::align::run(device).into_iter().chain(parity::align::twins(device, &Cpu)).collect(),
+        "ceilings" => parity::ceilings::run(device),
+        "project" => parity::project::run(device),
         other => panic!("the family {other} has no parity suite here"),
     };
-    assert!(!gpu.fell_back(), "the kernels of {family} should have done all of it");
+    assert!(
+        device.gpu().is_some_and(|gpu| !gpu.fell_back()),
+        "the kernels of {family} should have done all of it"
+    );
     outcomes
 }

@@ -15,51 +15,13 @@ pub mod simd;
 use crate::cpu::pose_search::simd::Simd;
 use crate::cpu::project::Projector;
 use crate::device::Cpu;
-use crate::likelihood::BAND_EDGE_PX;
 use crate::ops::align::{
-    Align, AlignImage, AlignLevel, Alignment, NormalEquations, PARAMETERS, PixelPose, PosePrior, ShellSums,
+    Align, AlignImage, AlignLevel, Alignment, NormalEquations, PixelPose, PosePrior, ShellSums,
 };
+use crate::pose_climb::{Band, Climb, Extent, best_distinct};
 use lattice::{Lattice, LatticeImage};
-use nalgebra::{SMatrix, SVector};
 use normal::{Compared, NormalJob};
 use rayon::prelude::*;
-use std::f64::consts::TAU;
-use vitreous_model::pose::Rotation;
-
-/// A step that gains less than this many nats is the last.
-const LAST_GAIN_NATS: f64 = 0.02;
-
-/// Evaluations per start and band.
-const MAX_EVALUATIONS: u32 = 12;
-
-/// Damping of the first step.
-const FIRST_DAMPING: f64 = 1e-3;
-
-/// Longest turn of one step, radians, times the band's radius: a fifth of the angle at which the edge of a particle
-/// that fills its box moves by a wavelength.
-const LONGEST_TURN: f64 = 0.4;
-
-/// Longest shift of one step, in wavelengths of the band's end.
-const LONGEST_SHIFT: f64 = 0.5;
-
-/// Two poses nearer than this fraction of a wavelength at the band's end are one.
-const SAME_POSE: f64 = 0.1;
-
-/// A band on the lattice.
-struct Band {
-    rmax: f64,
-    keep: usize,
-    window: Vec<f32>,
-}
-
-impl Band {
-    fn new(lattice: &Lattice, projector: &Projector, level: &AlignLevel) -> Self {
-        let reach = projector.grid().radius(0.5 * projector.grid().n() as f64);
-        // points come by whole rings, so the ring beyond the edge must be on the grid too
-        let rmax = level.rmax.min(reach.floor() - 0.5 * BAND_EDGE_PX).max(1.0);
-        Self { rmax, keep: level.keep.max(1), window: lattice.band(rmax) }
-    }
-}
 
 /// Buffers of one thread.
 #[derive(Default)]
@@ -83,7 +45,7 @@ struct Problem<'a> {
     image: &'a LatticeImage,
     weights: &'a [f32],
     prior: PosePrior,
-    rmax: f64,
+    extent: Extent,
     simd: Simd,
 }
 
@@ -105,62 +67,11 @@ impl Problem<'_> {
 
     /// Levenberg–Marquardt from `start`.
     fn climb(&self, start: PixelPose) -> Alignment {
-        let mut pose = start;
-        let mut here = self.evaluate(pose);
-        let mut evaluations = 1;
-        let mut damping = FIRST_DAMPING;
-        while evaluations < MAX_EVALUATIONS {
-            let Some(step) = self.step(&here, damping) else { break };
-            let candidate = moved(pose, &step);
-            let there = self.evaluate(candidate);
-            evaluations += 1;
-            let gain = there.log_likelihood - here.log_likelihood;
-            if gain > 0.0 {
-                (pose, here) = (candidate, there);
-                damping *= 0.2;
-                if gain < LAST_GAIN_NATS {
-                    break;
-                }
-            } else {
-                if gain > -LAST_GAIN_NATS {
-                    break;
-                }
-                damping = 10.0 * damping + 0.01;
-            }
+        let mut climb = Climb::new(start);
+        while let Some(pose) = climb.next_pose() {
+            climb.tell(self.evaluate(pose), &self.extent);
         }
-        Alignment { pose, log_likelihood: here.log_likelihood, hessian: here.hessian, evaluations }
-    }
-
-    /// The damped step, shortened to what the band can bear; `None` where the Hessian says nothing.
-    fn step(&self, here: &NormalEquations, damping: f64) -> Option<[f64; PARAMETERS]> {
-        let mut h = SMatrix::<f64, PARAMETERS, PARAMETERS>::from_fn(|a, b| here.hessian[a][b]);
-        for a in 0..PARAMETERS {
-            h[(a, a)] *= 1.0 + damping;
-        }
-        let step = h.cholesky()?.solve(&SVector::<f64, PARAMETERS>::from(here.gradient));
-        let turn = step.fixed_rows::<3>(0).norm() * self.rmax / LONGEST_TURN / 2.0;
-        let shift =
-            step.fixed_rows::<2>(3).norm() * self.rmax / (LONGEST_SHIFT * self.projector.grid().n() as f64);
-        let excess = turn.max(shift).max(1.0);
-        let step = step / excess;
-        step.iter().all(|v| v.is_finite()).then(|| step.into())
-    }
-
-    /// Whether two poses are the same at this band.
-    fn same(&self, a: &PixelPose, b: &PixelPose) -> bool {
-        let turn = a.rotation.angle_to_rad(b.rotation) * self.rmax / TAU;
-        let shift = (a.shift_px[0] - b.shift_px[0]).hypot(a.shift_px[1] - b.shift_px[1]) * self.rmax
-            / self.projector.grid().n() as f64;
-        turn < SAME_POSE && shift < SAME_POSE
-    }
-}
-
-/// The pose after a step: `R exp([w]×)`, t + dt.
-fn moved(pose: PixelPose, step: &[f64; PARAMETERS]) -> PixelPose {
-    let [wx, wy, wz, tx, ty] = *step;
-    PixelPose {
-        rotation: pose.rotation * Rotation::from_rotation_vector([wx, wy, wz]),
-        shift_px: [pose.shift_px[0] + tx, pose.shift_px[1] + ty],
+        climb.end()
     }
 }
 
@@ -187,24 +98,15 @@ fn align_one(
             image: &work.image,
             weights: &work.weights,
             prior: image.prior,
-            rmax: band.rmax,
+            extent: band.extent,
             simd: Simd::detect(),
         };
-        let mut found: Vec<Alignment> = starts
-            .iter()
-            .map(|&(pose, spent)| {
-                let mut end = problem.climb(pose);
-                end.evaluations += spent;
-                end
-            })
-            .collect();
-        found.sort_by(|a, b| b.log_likelihood.total_cmp(&a.log_likelihood));
-        kept.clear();
-        for end in found {
-            if kept.len() < band.keep && !kept.iter().any(|other| problem.same(&other.pose, &end.pose)) {
-                kept.push(end);
-            }
-        }
+        let found = starts.iter().map(|&(pose, spent)| {
+            let mut end = problem.climb(pose);
+            end.evaluations += spent;
+            end
+        });
+        kept = best_distinct(found.collect(), band.keep, &band.extent);
         starts = kept.iter().map(|end| (end.pose, end.evaluations)).collect();
     }
     kept
@@ -252,7 +154,7 @@ impl Align for Cpu {
         images: &[AlignImage<'_>],
     ) -> Vec<Vec<Alignment>> {
         let lattice = Lattice::new(slicer.grid().n());
-        let bands: Vec<Band> = levels.iter().map(|level| Band::new(&lattice, slicer, level)).collect();
+        let bands: Vec<Band> = levels.iter().map(|level| Band::new(&lattice, slicer.grid(), level)).collect();
         images
             .par_iter()
             .map_init(Workspace::default, |work, image| align_one(slicer, &lattice, &bands, image, work))
@@ -266,7 +168,7 @@ impl Align for Cpu {
         images: &[AlignImage<'_>],
     ) -> Vec<NormalEquations> {
         let lattice = Lattice::new(slicer.grid().n());
-        let band = Band::new(&lattice, slicer, &AlignLevel { rmax, keep: 1 });
+        let band = Band::new(&lattice, slicer.grid(), &AlignLevel { rmax, keep: 1 });
         let one = |work: &mut Workspace, image: &AlignImage<'_>| {
             work.image.read(&lattice, &image.model, band.window.len(), band.window.len());
             work.set_band(&band);
@@ -276,7 +178,7 @@ impl Align for Cpu {
                 image: &work.image,
                 weights: &work.weights,
                 prior: image.prior,
-                rmax: band.rmax,
+                extent: band.extent,
                 simd: Simd::detect(),
             };
             image.starts.first().map_or_else(NormalEquations::default, |&pose| problem.evaluate(pose))
