@@ -10,7 +10,9 @@ pub mod driver;
 pub mod families;
 pub mod gpu;
 pub mod insert;
+pub mod movie_frames;
 pub mod runtime;
+pub mod warp;
 
 pub use driver::{CudaDevice, CudaError};
 pub use gpu::Gpu;

@@ -18,6 +18,16 @@ pub fn of_family<R: Runtime>(family: &str, gpu: &Gpu<R>) -> Vec<Outcome> {
             };
             parity::insert::run(gpu).into_iter().chain([same]).collect()
         }
+        "warp" => {
+            let bits_differ = parity::warp::checksum(gpu) != parity::warp::checksum(&Cpu);
+            let same = Outcome {
+                case: "the bits of the CPU twin".into(),
+                measure: "sums that differ",
+                error: f64::from(bits_differ),
+                bound: 0.0,
+            };
+            parity::warp::run(gpu).into_iter().chain([same]).collect()
+        }
         other => panic!("the family {other} has no parity suite here"),
     };
     assert!(!gpu.fell_back(), "the kernels of {family} should have done all of it");

@@ -15,6 +15,7 @@ use super::spectrum::radial_power;
 use super::survey::{Survey, survey};
 use super::warp::warp;
 use ndarray::{Array2, ArrayView2};
+use vitreous_compute::ops::warp::Warp;
 
 /// The finest detail used to align whole frames for a start, Å.
 const COARSE_DETAIL_A: f64 = 10.0;
@@ -93,7 +94,7 @@ pub struct Corrected {
 ///
 /// # Errors
 /// A frame that cannot be read, or holds values that are not finite.
-pub fn correct(movie: &Movie, settings: &Settings) -> Result<Corrected, MovieError> {
+pub fn correct<D: Warp>(device: &D, movie: &Movie, settings: &Settings) -> Result<Corrected, MovieError> {
     let mut survey = survey(movie, settings.pixel_size_a, settings.hot_pixel_sd)?;
     let small = std::mem::take(&mut survey.small);
     // the sum has told what it had to: the bad pixels, and what there is without a correction
@@ -120,7 +121,9 @@ pub fn correct(movie: &Movie, settings: &Settings) -> Result<Corrected, MovieErr
         );
     }
     let size = sum_size(movie.width(), movie.height(), settings.binning);
-    let sums = warp(movie, survey.kept.take(), &survey.defects, &field, &by_frame, size)?;
+    let kept = survey.kept.take();
+    let sums = warp(device, movie, kept.as_deref(), &survey.defects, &field, &by_frame, size)?;
+    drop(kept);
     let micrographs = compose(sums, &weights, settings.pixel_size_a, settings.binning);
     Ok(Corrected {
         micrographs,

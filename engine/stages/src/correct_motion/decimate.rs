@@ -4,9 +4,9 @@
 //! way when the specimen moves, and pulls displacements towards whole blocks. A Kaiser-Bessel filter of [`REACH`] blocks
 //! on either side folds next to nothing into frequencies up to [`USABLE`].
 
-use super::kernel::bessel_i0;
 use super::simd;
 use ndarray::Array2;
+use vitreous_compute::movie::kernel::bessel_i0;
 
 /// Half width of the filter in blocks.
 const REACH: usize = 2;

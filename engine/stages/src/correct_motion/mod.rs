@@ -2,8 +2,9 @@
 //!
 //! No numerics here: [`run`] goes through the movies, [`correct`] is the order of steps for one, the other files are its
 //! parts: a first pass over the frames (`survey`, `decimate`, `hot_pixels`), the motion (`band`, `correlation`, `global`,
-//! `patches`, `pattern`, `local`, `field_fit`, `smoothing`, `splines`, `motion_field`), a second pass (`warp`, `kernel`) and the
-//! sums (`dose_weights`, `compose`). How a movie is opened and read (`source`, `movie`, `hot_pixels`, `survey`) other stages share.
+//! `patches`, `pattern`, `local`, `field_fit`, `smoothing`, `splines`, `motion_field`), a second pass (`warp`) and the
+//! sums (`dose_weights`, `compose`). The heavy parts are operation families of
+//! `vitreous-compute` (`warp`). How a movie is opened and read (`source`, `movie`, `hot_pixels`, `survey`) other stages share.
 
 mod band;
 mod compose;
@@ -13,8 +14,7 @@ mod decimate;
 mod dose_weights;
 mod field_fit;
 mod global;
-pub(crate) mod hot_pixels;
-mod kernel;
+mod hot_pixels;
 mod local;
 mod motion_field;
 pub(crate) mod movie;
@@ -43,7 +43,7 @@ impl Stage for CorrectMotion {
     }
 
     fn run(&self, ctx: &Ctx<'_>) -> Result<Report, StageError> {
-        run::run(ctx)
+        run::run(ctx, ctx.device)
     }
 }
 

@@ -2,7 +2,7 @@
 //! it, counted electron by electron.
 
 use super::correlation::Pair;
-use super::motion_field::{MODES, MotionField, modes};
+use super::motion_field::{MODES, MotionField};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal, Poisson};
@@ -166,9 +166,6 @@ pub fn rms_difference(a: &MotionField, b: &MotionField, points: usize) -> f64 {
 
 /// The field without its local part.
 pub fn global_part(field: &MotionField) -> MotionField {
-    let (x, y) = ((field.width as f64 - 1.0) / 2.0, (field.height as f64 - 1.0) / 2.0);
-    let (px, py) = field.normalised(x, y);
-    debug_assert_eq!(modes(px, py)[0], 1.0);
     let mut only = field.clone();
     only.coefficients.iter_mut().flatten().for_each(|axis| axis[1..].fill(0.0));
     only

@@ -6,11 +6,14 @@
 //! [`MAX_GROUPS`] of them, so that they are bounded whatever the number of frames.
 
 use super::decimate::Decimator;
-use super::hot_pixels::{Defect, Defects};
-use super::movie::{Movie, MovieError, RawFrame, ReadBuffers};
-use super::simd;
+use super::hot_pixels;
+use super::movie::{Movie, MovieError, ReadBuffers};
 use ndarray::Array2;
 use rayon::prelude::*;
+use std::sync::Arc;
+use vitreous_compute::movie::detector::{Defect, Defects};
+use vitreous_compute::movie::frame::RawFrame;
+use vitreous_compute::movie::rows;
 
 /// Pixel size that the small copies should have about, Å: fine enough for the frequencies that carry motion (to about
 /// 8 Å), and 1/16 of the memory at 1 Å per pixel.
@@ -33,7 +36,7 @@ pub struct Survey {
     /// Sum of all frames, gain applied, defects not replaced; `[height, width]`.
     pub sum: Vec<f32>,
     /// Bad pixels.
-    pub defects: Defects,
+    pub defects: Arc<Defects>,
     /// Pixels of the movie per pixel of a small frame, along either axis.
     pub binning: usize,
     /// Frames of the movie per small frame (the last may have fewer).
@@ -79,9 +82,9 @@ pub fn survey(movie: &Movie, pixel_size_a: f64, hot_pixel_sd: f64) -> Result<Sur
         start = end;
     }
     if let Some(gain) = &movie.gain {
-        simd::multiply(&mut sum, gain);
+        rows::multiply(&mut sum, gain);
     }
-    let defects = Defects::find(&sum, movie.gain.as_deref(), width, hot_pixel_sd);
+    let defects = Arc::new(hot_pixels::find(&sum, movie.gain.as_deref(), width, hot_pixel_sd));
     let excess = excess(&sum, &defects, width, movie.frames);
     small.par_iter_mut().enumerate().for_each(|(index, small)| {
         let frames = group.min(movie.frames - index * group);
@@ -112,9 +115,9 @@ pub(crate) fn bad_pixels(
         });
     }
     if let Some(gain) = &movie.gain {
-        simd::multiply(&mut sum, gain);
+        rows::multiply(&mut sum, gain);
     }
-    Ok((Defects::find(&sum, movie.gain.as_deref(), width, hot_pixel_sd), kept))
+    Ok((hot_pixels::find(&sum, movie.gain.as_deref(), width, hot_pixel_sd), kept))
 }
 
 fn read_and_bin(
@@ -123,11 +126,12 @@ fn read_and_bin(
     end: usize,
     decimator: &Decimator,
 ) -> Result<Vec<(RawFrame, Array2<f32>)>, MovieError> {
+    let detector = movie.detector();
     let results: Vec<Result<_, MovieError>> = (start..end)
         .into_par_iter()
         .map_init(ReadBuffers::default, |buffers, frame| {
             let raw = movie.read_one(frame, buffers)?;
-            let fill = |y: usize, row: &mut [f32]| movie.gain_corrected_row(&raw, y, row);
+            let fill = |y: usize, row: &mut [f32]| detector.gain_corrected_row(&raw, y, row);
             let binned = decimator.apply(movie.width(), movie.height(), fill);
             Ok((raw, binned))
         })
@@ -145,7 +149,7 @@ fn add_up(batch: &[&RawFrame], width: usize, sum: &mut [f32]) {
                 for frames in batch.chunks(usize::from(u16::MAX) / usize::from(u8::MAX)) {
                     counts.fill(0);
                     frames.iter().for_each(|raw| raw.add_row(chunk * ROWS + row, width, sum, counts));
-                    simd::add_counts(sum, counts);
+                    rows::add_counts(sum, counts);
                 }
             }
         },
