@@ -1,5 +1,6 @@
 //! The list of kernel families.
 
+use crate::decimate;
 use crate::insert;
 use crate::warp;
 
@@ -15,4 +16,4 @@ pub struct Family {
 }
 
 /// All families.
-pub const FAMILIES: &[Family] = &[insert::FAMILY, warp::FAMILY];
+pub const FAMILIES: &[Family] = &[insert::FAMILY, warp::FAMILY, decimate::FAMILY];

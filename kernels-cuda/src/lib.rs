@@ -6,6 +6,7 @@
 //! GPU, and how a family is added.
 #![allow(unsafe_code)]
 
+pub mod decimate;
 pub mod driver;
 pub mod families;
 pub mod gpu;

@@ -129,4 +129,4 @@ macro_rules! families {
     };
 }
 
-families!(insert, warp);
+families!(insert, warp, decimate);

@@ -28,6 +28,16 @@ pub fn of_family<R: Runtime>(family: &str, gpu: &Gpu<R>) -> Vec<Outcome> {
             };
             parity::warp::run(gpu).into_iter().chain([same]).collect()
         }
+        "decimate" => {
+            let bits_differ = parity::decimate::checksum(gpu) != parity::decimate::checksum(&Cpu);
+            let same = Outcome {
+                case: "the bits of the CPU twin".into(),
+                measure: "small copies that differ",
+                error: f64::from(bits_differ),
+                bound: 0.0,
+            };
+            parity::decimate::run(gpu).into_iter().chain([same]).collect()
+        }
         other => panic!("the family {other} has no parity suite here"),
     };
     assert!(!gpu.fell_back(), "the kernels of {family} should have done all of it");

@@ -2,6 +2,7 @@
 
 pub mod align;
 pub mod classify2d;
+pub mod decimate;
 pub mod insert;
 pub mod pose_search;
 pub mod project;

@@ -5,6 +5,7 @@
 
 pub mod align;
 pub mod classify2d;
+pub mod decimate;
 pub mod insert;
 pub mod phantom;
 pub mod pose_search;

@@ -3,7 +3,6 @@
 use super::band::Band;
 use super::compose::{Micrographs, compose, sum_size};
 use super::correlation::Pair;
-use super::decimate::USABLE;
 use super::dose_weights::DoseWeights;
 use super::global::{self, Search};
 use super::local::{self, Frames, Motion};
@@ -15,6 +14,7 @@ use super::spectrum::radial_power;
 use super::survey::{Survey, survey};
 use super::warp::warp;
 use ndarray::{Array2, ArrayView2};
+use vitreous_compute::ops::decimate::{Decimate, USABLE};
 use vitreous_compute::ops::warp::Warp;
 
 /// The finest detail used to align whole frames for a start, Å.
@@ -94,8 +94,12 @@ pub struct Corrected {
 ///
 /// # Errors
 /// A frame that cannot be read, or holds values that are not finite.
-pub fn correct<D: Warp>(device: &D, movie: &Movie, settings: &Settings) -> Result<Corrected, MovieError> {
-    let mut survey = survey(movie, settings.pixel_size_a, settings.hot_pixel_sd)?;
+pub fn correct<D: Decimate + Warp>(
+    device: &D,
+    movie: &Movie,
+    settings: &Settings,
+) -> Result<Corrected, MovieError> {
+    let mut survey = survey(device, movie, settings.pixel_size_a, settings.hot_pixel_sd)?;
     let small = std::mem::take(&mut survey.small);
     // the sum has told what it had to: the bad pixels, and what there is without a correction
     let sum = ArrayView2::from_shape((movie.height(), movie.width()), &survey.sum)

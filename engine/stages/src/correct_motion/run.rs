@@ -9,6 +9,7 @@ use crate::items::{Item, Outcome, for_each_item_ahead};
 use crate::{Ctx, StageError, node_copies, thumbnail};
 use ndarray::Array2;
 use std::path::Path;
+use vitreous_compute::ops::decimate::Decimate;
 use vitreous_compute::ops::warp::Warp;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::samples::SampleType;
@@ -34,7 +35,7 @@ const EARLY_DOSE: f64 = 4.0;
 const LOCAL_POINTS: usize = 7;
 
 /// The stage.
-pub(super) fn run<D: Warp>(ctx: &Ctx<'_>, device: &D) -> Result<Report, StageError> {
+pub(super) fn run<D: Decimate + Warp>(ctx: &Ctx<'_>, device: &D) -> Result<Report, StageError> {
     let params: CorrectMotion = ctx.params()?;
     params.validate()?;
     let set = read_movies(ctx)?;
@@ -119,7 +120,7 @@ struct CorrectedMovie {
 }
 
 /// Reads and corrects a movie.
-fn correct_one<D: Warp>(
+fn correct_one<D: Decimate + Warp>(
     device: &D,
     params: &CorrectMotion,
     set: &ExposureSet,
