@@ -2,6 +2,7 @@
 
 use crate::decimate;
 use crate::insert;
+use crate::motion_correlation;
 use crate::warp;
 
 /// A family's kernels.
@@ -16,4 +17,4 @@ pub struct Family {
 }
 
 /// All families.
-pub const FAMILIES: &[Family] = &[insert::FAMILY, warp::FAMILY, decimate::FAMILY];
+pub const FAMILIES: &[Family] = &[insert::FAMILY, warp::FAMILY, decimate::FAMILY, motion_correlation::FAMILY];

@@ -8,9 +8,12 @@
 
 pub mod decimate;
 pub mod driver;
+#[cfg(test)]
+mod failing_runtime;
 pub mod families;
 pub mod gpu;
 pub mod insert;
+pub mod motion_correlation;
 pub mod movie_frames;
 pub mod runtime;
 pub mod warp;

@@ -272,9 +272,20 @@ impl<R: Runtime> Warp for Gpu<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failing_runtime::Failing;
+    use vitreous_compute::parity;
 
     #[test]
     fn nothing_is_contracted() {
         assert!(!FAMILY.ptx.contains("fma.rn"), "products and sums should be rounded each");
+    }
+
+    #[test]
+    fn what_the_device_cannot_do_is_done_on_the_cpu() {
+        for failing in [Failing::Memory, Failing::Launches] {
+            let gpu = Gpu::new(failing);
+            assert!(parity::warp::checksum(&gpu) == parity::warp::checksum(&Cpu), "{failing:?}");
+            assert!(gpu.fell_back(), "{failing:?}");
+        }
     }
 }

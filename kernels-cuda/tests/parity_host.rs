@@ -129,4 +129,4 @@ macro_rules! families {
     };
 }
 
-families!(insert, warp, decimate);
+families!(insert, warp, decimate, motion_correlation);

@@ -5,6 +5,7 @@ pub mod classify2d;
 pub mod decimate;
 pub mod grid;
 pub mod insert;
+pub mod motion_correlation;
 pub mod pose_search;
 pub mod project;
 pub mod warp;

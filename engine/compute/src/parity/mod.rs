@@ -7,6 +7,7 @@ pub mod align;
 pub mod classify2d;
 pub mod decimate;
 pub mod insert;
+pub mod motion_correlation;
 pub mod phantom;
 pub mod pose_search;
 pub mod project;

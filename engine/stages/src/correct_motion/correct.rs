@@ -1,8 +1,6 @@
 //! One movie, from its frames to its micrographs: the order of the steps.
 
-use super::band::Band;
 use super::compose::{Micrographs, compose, sum_size};
-use super::correlation::Pair;
 use super::dose_weights::DoseWeights;
 use super::global::{self, Search};
 use super::local::{self, Frames, Motion};
@@ -14,7 +12,9 @@ use super::spectrum::radial_power;
 use super::survey::{Survey, survey};
 use super::warp::warp;
 use ndarray::{Array2, ArrayView2};
+use vitreous_compute::movie::band::Band;
 use vitreous_compute::ops::decimate::{Decimate, USABLE};
+use vitreous_compute::ops::motion_correlation::{MotionCorrelation, Pair};
 use vitreous_compute::ops::warp::Warp;
 
 /// The finest detail used to align whole frames for a start, Å.
@@ -94,7 +94,7 @@ pub struct Corrected {
 ///
 /// # Errors
 /// A frame that cannot be read, or holds values that are not finite.
-pub fn correct<D: Decimate + Warp>(
+pub fn correct<D: Decimate + MotionCorrelation + Warp>(
     device: &D,
     movie: &Movie,
     settings: &Settings,
@@ -106,7 +106,7 @@ pub fn correct<D: Decimate + Warp>(
         .expect("the sum should be of the frame's size");
     let uncorrected_power = radial_power(sum, settings.pixel_size_a);
     survey.sum = Vec::new();
-    let (motion, grid) = find_motion(movie, settings, &survey, small);
+    let (motion, grid) = find_motion(device, movie, settings, &survey, small);
     let field = field_of(movie, settings, &survey, &motion);
     let weights = match settings.voltage_factor {
         Some(factor) => {
@@ -141,7 +141,8 @@ pub fn correct<D: Decimate + Warp>(
 }
 
 /// Displacements from the small frames, which are given up.
-fn find_motion(
+fn find_motion<D: MotionCorrelation>(
+    device: &D,
     movie: &Movie,
     settings: &Settings,
     survey: &Survey,
@@ -158,7 +159,7 @@ fn find_motion(
         max_shift: (MAX_SHIFT_A / pixel_a).min(nx.min(ny) as f64 / 4.0),
         reach: ((0.5 * SEARCH_DOSE / group_dose).round() as usize).min(small.len() / 6),
     };
-    let displacements = global::track(&band, &patches::whole(&band, &small), search);
+    let displacements = global::track(device, &band, patches::whole(&band, &small), search);
     let times: Vec<f64> =
         (0..displacements.len()).map(|g| group_time(movie, settings, survey.group, g)).collect();
     let track_on = |patches: [usize; 2]| {
@@ -173,7 +174,7 @@ fn find_motion(
             safe_b_factor,
             local: grid.shape != [1, 1],
         };
-        (local::track(&grid, &band, &stacks, &frames), grid)
+        (local::track(device, &grid, &band, stacks, &frames), grid)
     };
     let (mut motion, grid) = track_on(settings.patches);
     if grid.shape != [1, 1] && motion.gain == 0.0 {

@@ -1,15 +1,13 @@
 //! `correct-motion`: from movies to micrographs. The README of this folder says how.
 //!
 //! No numerics here: [`run`] goes through the movies, [`correct`] is the order of steps for one, the other files are its
-//! parts: a first pass over the frames (`survey`, `hot_pixels`), the motion (`band`, `correlation`, `global`,
-//! `patches`, `pattern`, `local`, `field_fit`, `smoothing`, `splines`, `motion_field`), a second pass (`warp`) and the
-//! sums (`dose_weights`, `compose`). The heavy parts are operation families of
-//! `vitreous-compute` (`decimate`, `warp`). How a movie is opened and read (`source`, `movie`, `hot_pixels`, `survey`) other stages share.
+//! parts: a first pass over the frames (`survey`, `hot_pixels`), the motion (`global`, `patches`, `pattern`, `local`,
+//! `field_fit`, `smoothing`, `splines`, `motion_field`), a second pass (`warp`) and the sums (`dose_weights`, `compose`). The
+//! heavy parts are operation families of `vitreous-compute` (`decimate`, `motion_correlation`, `warp`). How a movie is opened
+//! and read (`source`, `movie`, `hot_pixels`, `survey`) other stages share.
 
-mod band;
 mod compose;
 mod correct;
-mod correlation;
 mod dose_weights;
 mod field_fit;
 mod global;
@@ -22,7 +20,6 @@ mod pattern;
 mod record;
 mod report;
 mod run;
-mod simd;
 mod smoothing;
 pub(crate) mod source;
 mod spectrum;

@@ -4,10 +4,10 @@
 //! lies at `x + u(x, f)` in frame `f`, so `u(x, 0) = 0` everywhere and the corrected micrograph has the geometry of the
 //! first frame.
 
-use super::correlation::Pair;
 use serde::{Deserialize, Serialize};
 use vitreous_compute::movie::field::{FrameMotion, displacement};
 pub use vitreous_compute::movie::field::{MODES, modes};
+use vitreous_compute::ops::motion_correlation::Pair;
 
 /// Displacements of a movie: a quadratic function of the position for every frame.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,7 +1,6 @@
 //! Movies in, micrographs out.
 
 use super::correct::{Corrected, Settings, correct};
-use super::correlation::Pair;
 use super::record::{Done, PatchRecord};
 use super::source::{MovieSources, parts_of};
 use super::{report, spectrum};
@@ -10,6 +9,7 @@ use crate::{Ctx, StageError, node_copies, thumbnail};
 use ndarray::Array2;
 use std::path::Path;
 use vitreous_compute::ops::decimate::Decimate;
+use vitreous_compute::ops::motion_correlation::{MotionCorrelation, Pair};
 use vitreous_compute::ops::warp::Warp;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::samples::SampleType;
@@ -35,7 +35,10 @@ const EARLY_DOSE: f64 = 4.0;
 const LOCAL_POINTS: usize = 7;
 
 /// The stage.
-pub(super) fn run<D: Decimate + Warp>(ctx: &Ctx<'_>, device: &D) -> Result<Report, StageError> {
+pub(super) fn run<D: Decimate + MotionCorrelation + Warp>(
+    ctx: &Ctx<'_>,
+    device: &D,
+) -> Result<Report, StageError> {
     let params: CorrectMotion = ctx.params()?;
     params.validate()?;
     let set = read_movies(ctx)?;
@@ -120,7 +123,7 @@ struct CorrectedMovie {
 }
 
 /// Reads and corrects a movie.
-fn correct_one<D: Decimate + Warp>(
+fn correct_one<D: Decimate + MotionCorrelation + Warp>(
     device: &D,
     params: &CorrectMotion,
     set: &ExposureSet,

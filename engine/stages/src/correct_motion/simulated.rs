@@ -1,13 +1,13 @@
 //! Movies with known motion, for tests: bright and dark blobs on a bright ground, each drawn where the motion has carried
 //! it, counted electron by electron.
 
-use super::correlation::Pair;
 use super::motion_field::{MODES, MotionField};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal, Poisson};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
+use vitreous_compute::ops::motion_correlation::Pair;
 use vitreous_formats::samples::SampleType;
 use vitreous_formats::{FormatError, FrameSource, ImageHeader};
 

@@ -1,7 +1,7 @@
 //! The low frequencies of an image that carry its motion: a rectangular piece of a half spectrum, as two planes.
 
+use crate::fourier::HalfImage;
 use std::f64::consts::TAU;
-use vitreous_compute::fourier::HalfImage;
 
 /// Columns of a band are padded to a multiple of this, so that the inner loops run over whole vectors.
 pub const LANES: usize = 8;
