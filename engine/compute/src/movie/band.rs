@@ -49,6 +49,11 @@ impl Band {
         self.rows() * self.stride
     }
 
+    /// Whether there are no coefficients; a band of an image has some.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Cuts the band out of the transform of an image of [`Band::ny`] × [`Band::nx`] pixels.
     pub fn crop_half(&self, half: &HalfImage) -> Spectrum {
         let mut out = Spectrum { re: vec![0.0; self.len()], im: vec![0.0; self.len()] };
