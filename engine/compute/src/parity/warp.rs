@@ -31,7 +31,7 @@ const CASES: [Case; 9] = [
 /// Sums of some ten products, rounded each: relative errors of a few 1e-7, squared.
 const NMSE_BOUND: f64 = 1e-12;
 /// The same for the worst pixel, where up to six frames of either sign of weight add.
-const LARGEST_BOUND: f64 = 1e-5;
+const LARGEST_BOUND: f64 = 3e-6;
 
 /// Frames with their motion and weights.
 pub struct Movie {
