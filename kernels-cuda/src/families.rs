@@ -1,6 +1,6 @@
 //! The list of kernel families.
 
-use crate::{align, ceilings, insert, project};
+use crate::{align, ceilings, decimate, insert, motion_correlation, project, warp};
 
 /// A family's kernels.
 #[derive(Debug, Clone, Copy)]
@@ -14,4 +14,12 @@ pub struct Family {
 }
 
 /// All families.
-pub const FAMILIES: &[Family] = &[align::FAMILY, ceilings::FAMILY, insert::FAMILY, project::FAMILY];
+pub const FAMILIES: &[Family] = &[
+    align::FAMILY,
+    ceilings::FAMILY,
+    decimate::FAMILY,
+    insert::FAMILY,
+    motion_correlation::FAMILY,
+    project::FAMILY,
+    warp::FAMILY,
+];

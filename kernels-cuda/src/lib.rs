@@ -9,12 +9,18 @@
 pub mod align;
 pub mod any_device;
 pub mod ceilings;
+pub mod decimate;
 pub mod driver;
+#[cfg(test)]
+mod failing_runtime;
 pub mod families;
 pub mod gpu;
 pub mod insert;
+pub mod motion_correlation;
+pub mod movie_frames;
 pub mod project;
 pub mod runtime;
+pub mod warp;
 
 pub use any_device::AnyDevice;
 pub use driver::{CudaDevice, CudaError};

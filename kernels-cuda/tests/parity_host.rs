@@ -130,4 +130,4 @@ macro_rules! families {
     };
 }
 
-families!(align, ceilings, insert, project);
+families!(align, ceilings, decimate, insert, motion_correlation, project, warp);

@@ -21,6 +21,19 @@ pub fn of_family<R: Runtime>(family: &str, device: &AnyDevice<R>) -> Vec<Outcome
         "align" => parity::align::run(device).into_iter().chain(parity::align::twins(device, &Cpu)).collect(),
         "ceilings" => parity::ceilings::run(device),
         "project" => parity::project::run(device),
+        "warp" => {
+            let same = parity::warp::checksum(device) == parity::warp::checksum(&Cpu);
+            parity::warp::run(device).into_iter().chain([cpu_bits(same)]).collect()
+        }
+        "decimate" => {
+            let same = parity::decimate::checksum(device) == parity::decimate::checksum(&Cpu);
+            parity::decimate::run(device).into_iter().chain([cpu_bits(same)]).collect()
+        }
+        "motion_correlation" => {
+            let same =
+                parity::motion_correlation::checksum(device) == parity::motion_correlation::checksum(&Cpu);
+            parity::motion_correlation::run(device).into_iter().chain([cpu_bits(same)]).collect()
+        }
         other => panic!("the family {other} has no parity suite here"),
     };
     assert!(
@@ -28,4 +41,14 @@ pub fn of_family<R: Runtime>(family: &str, device: &AnyDevice<R>) -> Vec<Outcome
         "the kernels of {family} should have done all of it"
     );
     outcomes
+}
+
+/// Whether a checksum is that of the CPU twin, as an outcome.
+fn cpu_bits(same: bool) -> Outcome {
+    Outcome {
+        case: "the bits of the CPU twin".into(),
+        measure: "results that differ",
+        error: f64::from(!same),
+        bound: 0.0,
+    }
 }

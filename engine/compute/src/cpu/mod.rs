@@ -3,6 +3,9 @@
 pub mod align;
 pub mod ceilings;
 pub mod classify2d;
+pub mod decimate;
 pub mod insert;
+pub mod motion_correlation;
 pub mod pose_search;
 pub mod project;
+pub mod warp;

@@ -3,10 +3,13 @@
 pub mod align;
 pub mod ceilings;
 pub mod classify2d;
+pub mod decimate;
 pub mod grid;
 pub mod insert;
+pub mod motion_correlation;
 pub mod pose_search;
 pub mod project;
+pub mod warp;
 
 /// A device that has every family. A stage asks for the families it needs; the engine gives it a device that has all.
 /// Until the last family of a device is there, it is outside this trait, and stages run on one that is inside.

@@ -6,11 +6,14 @@
 pub mod align;
 pub mod ceilings;
 pub mod classify2d;
+pub mod decimate;
 pub mod insert;
+pub mod motion_correlation;
 pub mod phantom;
 pub mod pose_search;
 pub mod project;
 pub mod symmetric_phantom;
+pub mod warp;
 
 /// One compared number of one case.
 #[derive(Debug, Clone)]

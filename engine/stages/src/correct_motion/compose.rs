@@ -2,10 +2,10 @@
 //! changed; all in one pair of transforms per sum.
 
 use super::dose_weights::DoseWeights;
-use super::kernel::Transfer;
 use super::warp::{Sums, good_length};
 use ndarray::{Array2, s};
 use num_complex::Complex32;
+use vitreous_compute::movie::kernel::Transfer;
 use vitreous_model::conventions::signed_frequency;
 
 /// The sums of a movie, `[height, width]`, in counts per pixel of the movie times frames.

@@ -1,9 +1,6 @@
 //! One movie, from its frames to its micrographs: the order of the steps.
 
-use super::band::Band;
 use super::compose::{Micrographs, compose, sum_size};
-use super::correlation::Pair;
-use super::decimate::USABLE;
 use super::dose_weights::DoseWeights;
 use super::global::{self, Search};
 use super::local::{self, Frames, Motion};
@@ -15,6 +12,10 @@ use super::spectrum::radial_power;
 use super::survey::{Survey, survey};
 use super::warp::warp;
 use ndarray::{Array2, ArrayView2};
+use vitreous_compute::movie::band::Band;
+use vitreous_compute::ops::decimate::{Decimate, USABLE};
+use vitreous_compute::ops::motion_correlation::{MotionCorrelation, Pair};
+use vitreous_compute::ops::warp::Warp;
 
 /// The finest detail used to align whole frames for a start, Å.
 const COARSE_DETAIL_A: f64 = 10.0;
@@ -93,15 +94,19 @@ pub struct Corrected {
 ///
 /// # Errors
 /// A frame that cannot be read, or holds values that are not finite.
-pub fn correct(movie: &Movie, settings: &Settings) -> Result<Corrected, MovieError> {
-    let mut survey = survey(movie, settings.pixel_size_a, settings.hot_pixel_sd)?;
+pub fn correct<D: Decimate + MotionCorrelation + Warp>(
+    device: &D,
+    movie: &Movie,
+    settings: &Settings,
+) -> Result<Corrected, MovieError> {
+    let mut survey = survey(device, movie, settings.pixel_size_a, settings.hot_pixel_sd)?;
     let small = std::mem::take(&mut survey.small);
     // the sum has told what it had to: the bad pixels, and what there is without a correction
     let sum = ArrayView2::from_shape((movie.height(), movie.width()), &survey.sum)
         .expect("the sum should be of the frame's size");
     let uncorrected_power = radial_power(sum, settings.pixel_size_a);
     survey.sum = Vec::new();
-    let (motion, grid) = find_motion(movie, settings, &survey, small);
+    let (motion, grid) = find_motion(device, movie, settings, &survey, small);
     let field = field_of(movie, settings, &survey, &motion);
     let weights = match settings.voltage_factor {
         Some(factor) => {
@@ -120,7 +125,9 @@ pub fn correct(movie: &Movie, settings: &Settings) -> Result<Corrected, MovieErr
         );
     }
     let size = sum_size(movie.width(), movie.height(), settings.binning);
-    let sums = warp(movie, survey.kept.take(), &survey.defects, &field, &by_frame, size)?;
+    let kept = survey.kept.take();
+    let sums = warp(device, movie, kept.as_deref(), &survey.defects, &field, &by_frame, size)?;
+    drop(kept);
     let micrographs = compose(sums, &weights, settings.pixel_size_a, settings.binning);
     Ok(Corrected {
         micrographs,
@@ -134,7 +141,8 @@ pub fn correct(movie: &Movie, settings: &Settings) -> Result<Corrected, MovieErr
 }
 
 /// Displacements from the small frames, which are given up.
-fn find_motion(
+fn find_motion<D: MotionCorrelation>(
+    device: &D,
     movie: &Movie,
     settings: &Settings,
     survey: &Survey,
@@ -151,7 +159,7 @@ fn find_motion(
         max_shift: (MAX_SHIFT_A / pixel_a).min(nx.min(ny) as f64 / 4.0),
         reach: ((0.5 * SEARCH_DOSE / group_dose).round() as usize).min(small.len() / 6),
     };
-    let displacements = global::track(&band, &patches::whole(&band, &small), search);
+    let displacements = global::track(device, &band, patches::whole(&band, &small), search);
     let times: Vec<f64> =
         (0..displacements.len()).map(|g| group_time(movie, settings, survey.group, g)).collect();
     let track_on = |patches: [usize; 2]| {
@@ -166,7 +174,7 @@ fn find_motion(
             safe_b_factor,
             local: grid.shape != [1, 1],
         };
-        (local::track(&grid, &band, &stacks, &frames), grid)
+        (local::track(device, &grid, &band, stacks, &frames), grid)
     };
     let (mut motion, grid) = track_on(settings.patches);
     if grid.shape != [1, 1] && motion.gain == 0.0 {

@@ -1,6 +1,7 @@
 //! Pixels of the detector that do not tell the truth, found in the sum of all frames, and what to put in their place.
 
 use rayon::prelude::*;
+use vitreous_compute::movie::detector::{Defect, Defects};
 
 /// Radius of the square from which a replacement is taken, pixels; widened where too few pixels are good.
 const RADIUS: usize = 2;
@@ -17,71 +18,32 @@ const ALIKE: usize = 6;
 /// Edge of the blocks whose median is the local background, pixels.
 const BLOCK: usize = 32;
 
-/// A bad pixel and the good ones that stand in for it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Defect {
-    /// Index in the frame, `y · width + x`.
-    pub index: usize,
-    /// Indices of good pixels nearby; a frame takes one of them in turn, which keeps the noise as it is (a mean would
-    /// be smoother than its surroundings and the same in all frames). Empty if there are none.
-    pub choices: Vec<usize>,
-}
-
-/// Bad pixels of a detector, by rising index.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Defects {
-    /// In rising order.
-    pub pixels: Vec<Defect>,
-    /// Of these, how many the gain reference marks with 0.
-    pub in_gain: usize,
-}
-
-impl Defects {
-    /// Finds them in the sum of all frames (`[height, width]`, gain applied): pixels that deviate from the local
-    /// background, nearly alone, by more than `threshold` standard deviations, and those with a gain of 0. The standard
-    /// deviation is that of the sum about its local background (robustly, from the quartiles).
-    pub fn find(sum: &[f32], gain: Option<&[f32]>, width: usize, threshold: f64) -> Self {
-        let height = sum.len().checked_div(width).unwrap_or(0);
-        let blind = |i: usize| gain.is_some_and(|gain| gain[i] == 0.0);
-        let background = Background::new(sum, width, height);
-        let limit = (threshold * background.deviation) as f32;
-        let mut bad: Vec<usize> = (0..height)
-            .into_par_iter()
-            .flat_map_iter(|y| {
-                let (background, row) = (&background, &sum[y * width..(y + 1) * width]);
-                let level = move |x: usize| background.at(x, y);
-                row.iter().enumerate().filter_map(move |(x, &value)| {
-                    let index = y * width + x;
-                    let far = limit > 0.0 && (value - level(x)).abs() > limit;
-                    let bad = blind(index) || (far && stands_out(sum, width, height, (x, y), level(x)));
-                    bad.then_some(index)
-                })
+/// Finds the bad pixels in the sum of all frames (`[height, width]`, gain applied): pixels that deviate from the local
+/// background, nearly alone, by more than `threshold` standard deviations, and those with a gain of 0. The standard
+/// deviation is that of the sum about its local background (robustly, from the quartiles).
+pub fn find(sum: &[f32], gain: Option<&[f32]>, width: usize, threshold: f64) -> Defects {
+    let height = sum.len().checked_div(width).unwrap_or(0);
+    let blind = |i: usize| gain.is_some_and(|gain| gain[i] == 0.0);
+    let background = Background::new(sum, width, height);
+    let limit = (threshold * background.deviation) as f32;
+    let mut bad: Vec<usize> = (0..height)
+        .into_par_iter()
+        .flat_map_iter(|y| {
+            let (background, row) = (&background, &sum[y * width..(y + 1) * width]);
+            let level = move |x: usize| background.at(x, y);
+            row.iter().enumerate().filter_map(move |(x, &value)| {
+                let index = y * width + x;
+                let far = limit > 0.0 && (value - level(x)).abs() > limit;
+                let bad = blind(index) || (far && stands_out(sum, width, height, (x, y), level(x)));
+                bad.then_some(index)
             })
-            .collect();
-        bad.sort_unstable();
-        let in_gain = bad.iter().filter(|i| blind(**i)).count();
-        let pixels = bad
-            .iter()
-            .map(|&index| Defect { index, choices: stand_ins(&bad, index, width, height) })
-            .collect();
-        Self { pixels, in_gain }
-    }
-
-    /// Which pixel of frame `frame` replaces this one: a fixed choice for every pixel and frame. `None` if all around is
-    /// bad.
-    pub fn replacement(defect: &Defect, frame: usize) -> Option<usize> {
-        let n = defect.choices.len();
-        // a multiplicative hash, so that neighbouring pixels and frames do not choose in step
-        let hash = (defect.index as u64 ^ ((frame as u64) << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
-        (n > 0).then(|| defect.choices[hash as usize % n])
-    }
-
-    /// The defects in rows `first .. last`.
-    pub fn in_rows(&self, width: usize, first: usize, last: usize) -> &[Defect] {
-        let start = self.pixels.partition_point(|d| d.index < first * width);
-        let end = self.pixels.partition_point(|d| d.index < last * width);
-        &self.pixels[start..end]
-    }
+        })
+        .collect();
+    bad.sort_unstable();
+    let in_gain = bad.iter().filter(|i| blind(**i)).count();
+    let pixels =
+        bad.iter().map(|&index| Defect { index, choices: stand_ins(&bad, index, width, height) }).collect();
+    Defects { pixels, in_gain }
 }
 
 /// Whether fewer than [`ALIKE`] of a pixel's 24 neighbours deviate from the background `level` like it does, by half as
@@ -193,7 +155,7 @@ mod tests {
         }
         gain[777] = 0.0;
         sum[777] = 0.0;
-        let defects = Defects::find(&sum, Some(&gain), width, 6.0);
+        let defects = find(&sum, Some(&gain), width, 6.0);
         let found: Vec<usize> = defects.pixels.iter().map(|d| d.index).collect();
         assert_eq!(found, [0, 149, 777, 5000, 5001, 8_000, width * height - 1]);
         assert_eq!(defects.in_gain, 1);
@@ -213,12 +175,12 @@ mod tests {
                 sum[y * width + x] += 60.0;
             }
         }
-        assert_eq!(Defects::find(&sum, None, width, 6.0).pixels, []);
+        assert_eq!(find(&sum, None, width, 6.0).pixels, []);
     }
 
     #[test]
     fn a_flat_image_has_no_defects() {
-        assert_eq!(Defects::find(&[3.0; 64 * 64], None, 64, 6.0).pixels, []);
-        assert_eq!(Defects::find(&[], None, 0, 6.0).pixels, []);
+        assert_eq!(find(&[3.0; 64 * 64], None, 64, 6.0).pixels, []);
+        assert_eq!(find(&[], None, 0, 6.0).pixels, []);
     }
 }

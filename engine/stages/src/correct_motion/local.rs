@@ -5,16 +5,16 @@
 //! together, and the patches are measured again at the new estimate (Gauss-Newton on the sum of all correlations).
 //! A patch without signal has no information and no say; noise is averaged before anything non-linear happens to it.
 
-use super::band::Band;
-use super::correlation::{Measure, Pair, RingPower, Workspace};
 use super::field_fit::{Choice, FieldFit, Observation};
-use super::global::{RINGS, ring_weights};
+use super::global::RINGS;
 use super::motion_field::{MODES, modes};
 use super::patches::{PatchGrid, PatchStack};
 use super::pattern;
 use super::smoothing::smooth_track;
 use super::splines::TimeBasis;
-use rayon::prelude::*;
+use vitreous_compute::movie::band::Band;
+use vitreous_compute::movie::ring_power::{RingPower, ring_weights};
+use vitreous_compute::ops::motion_correlation::{Measure, MotionCorrelation, Pair, Wanted};
 
 /// One round of measuring and fitting.
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +91,13 @@ impl Motion {
 }
 
 /// Finds the motion from the patches' spectra.
-pub fn track(grid: &PatchGrid, band: &Band, stacks: &[PatchStack], frames: &Frames<'_>) -> Motion {
+pub fn track<D: MotionCorrelation>(
+    device: &D,
+    grid: &PatchGrid,
+    band: &Band,
+    mut stacks: Vec<PatchStack>,
+    frames: &Frames<'_>,
+) -> Motion {
     let basis = TimeBasis::new(frames.times);
     let unit = |v: f64, size: f64| 2.0 * v / size - 1.0;
     let [nx, ny] = frames.size;
@@ -114,8 +120,10 @@ pub fn track(grid: &PatchGrid, band: &Band, stacks: &[PatchStack], frames: &Fram
         patch_modes,
     };
     let ring = band.rings(RINGS);
+    let spectra = stacks.iter_mut().map(|stack| std::mem::take(&mut stack.spectra)).collect();
+    let patches = Patches { device, stacks: device.motion_stacks(band, RINGS, spectra), places: &stacks };
     let at_start = |_: usize, frame: usize| frames.displacements[frame];
-    let (_, power) = measure_all(band, stacks, Wanted::AllPower, &ring, at_start);
+    let (_, power) = patches.measure(Wanted::AllPower, at_start);
     let of_frames = power.of_frames.clone();
     // shifts do not change the frames' own power
     let complete = |power: RingPower| RingPower { of_frames: of_frames.clone(), ..power };
@@ -125,8 +133,8 @@ pub fn track(grid: &PatchGrid, band: &Band, stacks: &[PatchStack], frames: &Fram
         let b = if round.safe { frames.safe_b_factor.max(frames.b_factor) } else { frames.b_factor };
         if !round.safe && trusted.is_none() {
             let present = |patch: usize, frame: usize| solver.at(patch, frame);
-            let (_, aligned) = measure_all(band, stacks, Wanted::Power, &ring, present);
-            let (_, unaligned) = measure_all(band, stacks, Wanted::Power, &ring, |_, _| [0.0; 2]);
+            let (_, aligned) = patches.measure(Wanted::Power, present);
+            let (_, unaligned) = patches.measure(Wanted::Power, |_, _| [0.0; 2]);
             let (aligned, unaligned) = (complete(aligned), complete(unaligned));
             trusted = Some(pattern::trust(band, &ring, &solver.motion.whole, &aligned, &unaligned));
             by_ring = ring_weights_of(&aligned);
@@ -136,9 +144,7 @@ pub fn track(grid: &PatchGrid, band: &Band, stacks: &[PatchStack], frames: &Fram
         }
         let weights = ring_weights(band, &by_ring, |s| (-2.0 * b * s * s).exp());
         let (measures, power) =
-            measure_all(band, stacks, Wanted::Measures(&weights), &ring, |patch, frame| {
-                solver.at(patch, frame)
-            });
+            patches.measure(Wanted::Measures(&weights), |patch, frame| solver.at(patch, frame));
         solver.step(&measures, frames.local, round.choose);
         by_ring = ring_weights_of(&complete(power));
     }
@@ -157,52 +163,30 @@ fn relative_spread(times: &[f64]) -> Vec<f64> {
     times.iter().map(|t| 1.0 + EARLY_JERK * (-(t - start) / EARLY_JERK_DOSE).exp()).collect()
 }
 
-/// What is to be measured.
-#[derive(Debug, Clone, Copy)]
-enum Wanted<'a> {
-    /// The power by ring of sums and frames.
-    AllPower,
-    /// That of sums only.
-    Power,
-    /// The same, and slopes and curvatures with these weights.
-    Measures(&'a [f32]),
+/// The patches of a movie on a device.
+struct Patches<'a, D: MotionCorrelation> {
+    device: &'a D,
+    stacks: D::Stacks,
+    places: &'a [PatchStack],
 }
 
-/// Measures every patch and frame at the displacement `at(patch, frame)`; sums are taken in the order of patches.
-fn measure_all(
-    band: &Band,
-    stacks: &[PatchStack],
-    wanted: Wanted<'_>,
-    ring: &[u16],
-    at: impl Fn(usize, usize) -> Pair + Sync,
-) -> (Vec<Vec<Measure>>, RingPower) {
-    let frames = stacks.first().map_or(0, |stack| stack.spectra.len());
-    let results: Vec<(Vec<Measure>, RingPower)> = stacks
-        .par_iter()
-        .enumerate()
-        .map_init(Workspace::default, |workspace, (patch, stack)| {
-            let displacements: Vec<Pair> = (0..frames)
-                .map(|frame| {
-                    let (total, offset) = (at(patch, frame), stack.offsets[frame]);
-                    [total[0] - offset[0], total[1] - offset[1]]
-                })
-                .collect();
-            workspace.align(band, &stack.spectra, &displacements);
-            let mut power = RingPower::new(RINGS, frames);
-            match wanted {
-                Wanted::AllPower => power.add_stack(workspace, ring),
-                Wanted::Power | Wanted::Measures(_) => power.add_sum(workspace, ring),
-            }
-            let measures = match wanted {
-                Wanted::Measures(weights) => workspace.measure(band, weights),
-                Wanted::AllPower | Wanted::Power => Vec::new(),
+impl<D: MotionCorrelation> Patches<'_, D> {
+    /// Measures every patch and frame at the displacement `at(patch, frame)`.
+    fn measure(
+        &self,
+        wanted: Wanted<'_>,
+        at: impl Fn(usize, usize) -> Pair,
+    ) -> (Vec<Vec<Measure>>, RingPower) {
+        let in_window = |(patch, place): (usize, &PatchStack)| -> Vec<Pair> {
+            let relative = |(frame, offset): (usize, &Pair)| {
+                let total = at(patch, frame);
+                [total[0] - offset[0], total[1] - offset[1]]
             };
-            (measures, power)
-        })
-        .collect();
-    let mut power = RingPower::new(RINGS, frames);
-    results.iter().for_each(|(_, part)| power.merge(part));
-    (results.into_iter().map(|(measures, _)| measures).collect(), power)
+            place.offsets.iter().enumerate().map(relative).collect()
+        };
+        let displacements: Vec<Vec<Pair>> = self.places.iter().enumerate().map(in_window).collect();
+        self.device.measure_stacks(&self.stacks, &displacements, wanted)
+    }
 }
 
 struct Solver {

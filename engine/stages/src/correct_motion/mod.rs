@@ -1,20 +1,17 @@
 //! `correct-motion`: from movies to micrographs. The README of this folder says how.
 //!
 //! No numerics here: [`run`] goes through the movies, [`correct`] is the order of steps for one, the other files are its
-//! parts: a first pass over the frames (`survey`, `decimate`, `hot_pixels`), the motion (`band`, `correlation`, `global`,
-//! `patches`, `pattern`, `local`, `field_fit`, `smoothing`, `splines`, `motion_field`), a second pass (`warp`, `kernel`) and the
-//! sums (`dose_weights`, `compose`). How a movie is opened and read (`source`, `movie`, `hot_pixels`, `survey`) other stages share.
+//! parts: a first pass over the frames (`survey`, `hot_pixels`), the motion (`global`, `patches`, `pattern`, `local`,
+//! `field_fit`, `smoothing`, `splines`, `motion_field`), a second pass (`warp`) and the sums (`dose_weights`, `compose`). The
+//! heavy parts are operation families of `vitreous-compute` (`decimate`, `motion_correlation`, `warp`). How a movie is opened
+//! and read (`source`, `movie`, `hot_pixels`, `survey`) other stages share.
 
-mod band;
 mod compose;
 mod correct;
-mod correlation;
-mod decimate;
 mod dose_weights;
 mod field_fit;
 mod global;
-pub(crate) mod hot_pixels;
-mod kernel;
+mod hot_pixels;
 mod local;
 mod motion_field;
 pub(crate) mod movie;
@@ -23,7 +20,6 @@ mod pattern;
 mod record;
 mod report;
 mod run;
-mod simd;
 mod smoothing;
 pub(crate) mod source;
 mod spectrum;
@@ -43,7 +39,7 @@ impl Stage for CorrectMotion {
     }
 
     fn run(&self, ctx: &Ctx<'_>) -> Result<Report, StageError> {
-        run::run(ctx)
+        run::run(ctx, ctx.device)
     }
 }
 

@@ -4,16 +4,10 @@
 //! lies at `x + u(x, f)` in frame `f`, so `u(x, 0) = 0` everywhere and the corrected micrograph has the geometry of the
 //! first frame.
 
-use super::correlation::Pair;
 use serde::{Deserialize, Serialize};
-
-/// Monomials of the position: `1, X, Y, X², Y², XY`, with X and Y from -1 to 1 over the frame.
-pub const MODES: usize = 6;
-
-/// Values of the monomials at `(x, y)`, each from -1 to 1.
-pub fn modes(x: f64, y: f64) -> [f64; MODES] {
-    [1.0, x, y, x * x, y * y, x * y]
-}
+use vitreous_compute::movie::field::{FrameMotion, displacement};
+pub use vitreous_compute::movie::field::{MODES, modes};
+use vitreous_compute::ops::motion_correlation::Pair;
 
 /// Displacements of a movie: a quadratic function of the position for every frame.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,12 +17,12 @@ pub struct MotionField {
     /// Rows of a frame, pixels.
     pub height: usize,
     /// Per frame and axis (x, y): coefficients of [`modes`], pixels.
-    pub coefficients: Vec<[[f64; MODES]; 2]>,
+    pub coefficients: Vec<FrameMotion>,
 }
 
 impl MotionField {
     /// A field from coefficients in any gauge: those of frame 0 are subtracted from all.
-    pub fn new(width: usize, height: usize, mut coefficients: Vec<[[f64; MODES]; 2]>) -> Self {
+    pub fn new(width: usize, height: usize, mut coefficients: Vec<FrameMotion>) -> Self {
         if let Some(first) = coefficients.first().copied() {
             for frame in &mut coefficients {
                 for axis in 0..2 {
@@ -46,17 +40,9 @@ impl MotionField {
         self.coefficients.len()
     }
 
-    /// Position `(x, y)` in pixels as X, Y from -1 to 1.
-    pub fn normalised(&self, x: f64, y: f64) -> (f64, f64) {
-        let unit = |v: f64, n: usize| (2.0 * v - (n as f64 - 1.0)) / n as f64;
-        (unit(x, self.width), unit(y, self.height))
-    }
-
     /// Displacement of the point at pixel `(x, y)` in frame `frame`, pixels.
     pub fn at(&self, frame: usize, x: f64, y: f64) -> Pair {
-        let (x, y) = self.normalised(x, y);
-        let modes = modes(x, y);
-        self.coefficients[frame].map(|c| c.iter().zip(modes).map(|(c, m)| c * m).sum())
+        displacement(&self.coefficients[frame], [self.width, self.height], x, y)
     }
 
     /// Displacement of the middle of the frame: the global track.

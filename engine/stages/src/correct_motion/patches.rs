@@ -1,10 +1,10 @@
 //! Windows that follow the specimen through the binned frames, and their spectra.
 
-use super::band::{Band, Spectrum};
-use super::correlation::Pair;
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 use vitreous_compute::fourier::{HalfImage, next_5_smooth};
+use vitreous_compute::movie::band::{Band, Spectrum};
+use vitreous_compute::ops::motion_correlation::Pair;
 
 /// Width of a window over the distance of window centres: windows overlap by their tapered edges.
 const OVERLAP: f64 = 1.25;

@@ -5,8 +5,9 @@
 //! by `a S + P` when the detector is, with `a` the coherence of the motion at that frequency. So both powers follow from
 //! the two correlations, and rings where the pattern would pull displacements to zero can be left out.
 
-use super::band::Band;
-use super::correlation::{Pair, RingPower};
+use vitreous_compute::movie::band::Band;
+use vitreous_compute::movie::ring_power::RingPower;
+use vitreous_compute::ops::motion_correlation::Pair;
 
 /// Rings on either side over which powers are averaged.
 const REACH: usize = 2;
@@ -85,12 +86,13 @@ fn coherence(band: &Band, ring: &[u16], track: &[Pair], rings: usize) -> Vec<f64
 
 #[cfg(test)]
 mod tests {
-    use super::super::band::Spectrum;
-    use super::super::correlation::Workspace;
     use super::*;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
     use rand_distr::{Distribution, StandardNormal};
+    use vitreous_compute::device::Cpu;
+    use vitreous_compute::movie::band::Spectrum;
+    use vitreous_compute::ops::motion_correlation::{MotionCorrelation, Wanted};
 
     const RINGS: usize = 32;
 
@@ -123,12 +125,9 @@ mod tests {
                 frame
             })
             .collect();
-        let mut workspace = Workspace::default();
-        let mut power = |displacements: &[Pair]| {
-            workspace.align(&band, &frames, displacements);
-            let mut power = RingPower::new(RINGS, frames.len());
-            power.add_stack(&workspace, &ring);
-            power
+        let stacks = Cpu.motion_stacks(&band, RINGS, vec![frames]);
+        let power = |displacements: &[Pair]| {
+            Cpu.measure_stacks(&stacks, &[displacements.to_vec()], Wanted::AllPower).1
         };
         let (aligned, unaligned) = (power(&track), power(&[[0.0; 2]; 20]));
         trust(&band, &ring, &track, &aligned, &unaligned)

@@ -1,9 +1,9 @@
 //! What is kept of a corrected movie in the job's records: enough for the table and the report, so that a job that goes
 //! on after a stop has no need to look at finished movies again.
 
-use super::correlation::Pair;
 use super::motion_field::MODES;
 use serde::{Deserialize, Serialize};
+use vitreous_compute::ops::motion_correlation::Pair;
 use vitreous_model::exposure::{MicrographSource, MotionSummary};
 
 /// A corrected movie.

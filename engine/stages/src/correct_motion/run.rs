@@ -1,7 +1,6 @@
 //! Movies in, micrographs out.
 
 use super::correct::{Corrected, Settings, correct};
-use super::correlation::Pair;
 use super::record::{Done, PatchRecord};
 use super::source::{MovieSources, parts_of};
 use super::{report, spectrum};
@@ -9,6 +8,9 @@ use crate::items::{Item, Outcome, for_each_item_ahead};
 use crate::{Ctx, StageError, node_copies, thumbnail};
 use ndarray::Array2;
 use std::path::Path;
+use vitreous_compute::ops::decimate::Decimate;
+use vitreous_compute::ops::motion_correlation::{MotionCorrelation, Pair};
+use vitreous_compute::ops::warp::Warp;
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::samples::SampleType;
 use vitreous_formats::star::convert::{LocalTrack, MovieMotion, motion_blocks};
@@ -33,7 +35,10 @@ const EARLY_DOSE: f64 = 4.0;
 const LOCAL_POINTS: usize = 7;
 
 /// The stage.
-pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
+pub(super) fn run<D: Decimate + MotionCorrelation + Warp>(
+    ctx: &Ctx<'_>,
+    device: &D,
+) -> Result<Report, StageError> {
     let params: CorrectMotion = ctx.params()?;
     params.validate()?;
     let set = read_movies(ctx)?;
@@ -48,7 +53,7 @@ pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
         &items,
         params.max_bad_fraction,
         in_flight(ctx, &set),
-        |index| correct_one(&params, &set, &sources, index),
+        |index| correct_one(device, &params, &set, &sources, index),
         |index, corrected| {
             let done = write_one(ctx, &params, &set, index, &corrected)?;
             ctx.say(EventKind::Figure {
@@ -118,7 +123,8 @@ struct CorrectedMovie {
 }
 
 /// Reads and corrects a movie.
-fn correct_one(
+fn correct_one<D: Decimate + MotionCorrelation + Warp>(
+    device: &D,
     params: &CorrectMotion,
     set: &ExposureSet,
     sources: &MovieSources,
@@ -128,7 +134,7 @@ fn correct_one(
     let (source, optics) = parts_of(set, exposure)?;
     let movie = sources.open(index, source, params.first_frame as usize - 1, params.last_frame)?;
     let settings = settings(params, exposure, source, optics)?;
-    let corrected = correct(&movie, &settings)?;
+    let corrected = correct(device, &movie, &settings)?;
     Ok(CorrectedMovie { first: movie.first, settings, corrected })
 }
 

@@ -1,13 +1,13 @@
 //! Movies with known motion, for tests: bright and dark blobs on a bright ground, each drawn where the motion has carried
 //! it, counted electron by electron.
 
-use super::correlation::Pair;
-use super::motion_field::{MODES, MotionField, modes};
+use super::motion_field::{MODES, MotionField};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal, Poisson};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
+use vitreous_compute::ops::motion_correlation::Pair;
 use vitreous_formats::samples::SampleType;
 use vitreous_formats::{FormatError, FrameSource, ImageHeader};
 
@@ -166,9 +166,6 @@ pub fn rms_difference(a: &MotionField, b: &MotionField, points: usize) -> f64 {
 
 /// The field without its local part.
 pub fn global_part(field: &MotionField) -> MotionField {
-    let (x, y) = ((field.width as f64 - 1.0) / 2.0, (field.height as f64 - 1.0) / 2.0);
-    let (px, py) = field.normalised(x, y);
-    debug_assert_eq!(modes(px, py)[0], 1.0);
     let mut only = field.clone();
     only.coefficients.iter_mut().flatten().for_each(|axis| axis[1..].fill(0.0));
     only

@@ -138,7 +138,9 @@ impl From<MovieError> for StageError {
     fn from(error: MovieError) -> Self {
         match error {
             MovieError::Format(error) => Self::Format(error),
-            error @ MovieError::NotFinite { .. } => Self::input(error.to_string(), ""),
+            error @ (MovieError::NotFinite { .. } | MovieError::Warp(_)) => {
+                Self::input(error.to_string(), "")
+            }
         }
     }
 }

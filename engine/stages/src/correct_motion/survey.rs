@@ -2,15 +2,19 @@
 //! the motion is found.
 //!
 //! Memory: the frames being read ([`BUDGET_FRAMES`](super::movie::BUDGET_FRAMES)), one sum, and the small copies. The
-//! latter are low-passed ([`super::decimate`]), and added up over successive frames as soon as there would be more than
+//! latter are low-passed ([`vitreous_compute::ops::decimate`]), and added up over successive frames as soon as there would be more than
 //! [`MAX_GROUPS`] of them, so that they are bounded whatever the number of frames.
 
-use super::decimate::Decimator;
-use super::hot_pixels::{Defect, Defects};
-use super::movie::{Movie, MovieError, RawFrame, ReadBuffers};
-use super::simd;
+use super::hot_pixels;
+use super::movie::{Movie, MovieError, ReadBuffers};
 use ndarray::Array2;
 use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::Arc;
+use vitreous_compute::movie::detector::{Defect, Defects};
+use vitreous_compute::movie::frame::RawFrame;
+use vitreous_compute::movie::rows;
+use vitreous_compute::ops::decimate::{Decimate, DecimationFilter};
 
 /// Pixel size that the small copies should have about, Å: fine enough for the frequencies that carry motion (to about
 /// 8 Å), and 1/16 of the memory at 1 Å per pixel.
@@ -33,7 +37,7 @@ pub struct Survey {
     /// Sum of all frames, gain applied, defects not replaced; `[height, width]`.
     pub sum: Vec<f32>,
     /// Bad pixels.
-    pub defects: Defects,
+    pub defects: Arc<Defects>,
     /// Pixels of the movie per pixel of a small frame, along either axis.
     pub binning: usize,
     /// Frames of the movie per small frame (the last may have fewer).
@@ -54,19 +58,24 @@ pub fn binning_for(pixel_size_a: f64, width: usize, height: usize) -> usize {
 ///
 /// # Errors
 /// A frame that cannot be read.
-pub fn survey(movie: &Movie, pixel_size_a: f64, hot_pixel_sd: f64) -> Result<Survey, MovieError> {
+pub fn survey<D: Decimate>(
+    device: &D,
+    movie: &Movie,
+    pixel_size_a: f64,
+    hot_pixel_sd: f64,
+) -> Result<Survey, MovieError> {
     let (width, height) = (movie.width(), movie.height());
     let binning = binning_for(pixel_size_a, width, height);
     let group = movie.frames.div_ceil(MAX_GROUPS).max(1);
-    let decimator = Decimator::new(binning);
-    let mut small = vec![Array2::<f32>::zeros(decimator.shape(width, height)); movie.frames.div_ceil(group)];
+    let (decimator, filter) = (device.decimator(&movie.detector(), binning), DecimationFilter::new(binning));
+    let mut small = vec![Array2::<f32>::zeros(filter.shape(width, height)); movie.frames.div_ceil(group)];
     let mut sum = vec![0.0f32; width * height];
     let step = (2 * rayon::current_num_threads()).max(LEAST_BATCH);
     let mut kept: Option<Vec<RawFrame>> = Some(Vec::new());
     let mut start = 0;
     while start < movie.frames {
         let end = (start + step).min(movie.frames);
-        let batch = read_and_bin(movie, start, end, &decimator)?;
+        let batch = read_and_bin(device, &decimator, movie, start..end)?;
         add_up(&batch.iter().map(|(raw, _)| raw).collect::<Vec<_>>(), width, &mut sum);
         for (offset, (raw, binned)) in batch.into_iter().enumerate() {
             small[(start + offset) / group] += &binned;
@@ -79,13 +88,13 @@ pub fn survey(movie: &Movie, pixel_size_a: f64, hot_pixel_sd: f64) -> Result<Sur
         start = end;
     }
     if let Some(gain) = &movie.gain {
-        simd::multiply(&mut sum, gain);
+        rows::multiply(&mut sum, gain);
     }
-    let defects = Defects::find(&sum, movie.gain.as_deref(), width, hot_pixel_sd);
+    let defects = Arc::new(hot_pixels::find(&sum, movie.gain.as_deref(), width, hot_pixel_sd));
     let excess = excess(&sum, &defects, width, movie.frames);
     small.par_iter_mut().enumerate().for_each(|(index, small)| {
         let frames = group.min(movie.frames - index * group);
-        subtract_defects(small, &decimator, &excess, frames);
+        subtract_defects(small, &filter, &excess, frames);
     });
     Ok(Survey { sum, defects, binning, group, small, kept })
 }
@@ -112,23 +121,22 @@ pub(crate) fn bad_pixels(
         });
     }
     if let Some(gain) = &movie.gain {
-        simd::multiply(&mut sum, gain);
+        rows::multiply(&mut sum, gain);
     }
-    Ok((Defects::find(&sum, movie.gain.as_deref(), width, hot_pixel_sd), kept))
+    Ok((hot_pixels::find(&sum, movie.gain.as_deref(), width, hot_pixel_sd), kept))
 }
 
-fn read_and_bin(
+fn read_and_bin<D: Decimate>(
+    device: &D,
+    decimator: &D::Decimator,
     movie: &Movie,
-    start: usize,
-    end: usize,
-    decimator: &Decimator,
+    frames: Range<usize>,
 ) -> Result<Vec<(RawFrame, Array2<f32>)>, MovieError> {
-    let results: Vec<Result<_, MovieError>> = (start..end)
+    let results: Vec<Result<_, MovieError>> = frames
         .into_par_iter()
         .map_init(ReadBuffers::default, |buffers, frame| {
             let raw = movie.read_one(frame, buffers)?;
-            let fill = |y: usize, row: &mut [f32]| movie.gain_corrected_row(&raw, y, row);
-            let binned = decimator.apply(movie.width(), movie.height(), fill);
+            let binned = device.decimate(decimator, &raw);
             Ok((raw, binned))
         })
         .collect();
@@ -145,7 +153,7 @@ fn add_up(batch: &[&RawFrame], width: usize, sum: &mut [f32]) {
                 for frames in batch.chunks(usize::from(u16::MAX) / usize::from(u8::MAX)) {
                     counts.fill(0);
                     frames.iter().for_each(|raw| raw.add_row(chunk * ROWS + row, width, sum, counts));
-                    simd::add_counts(sum, counts);
+                    rows::add_counts(sum, counts);
                 }
             }
         },
@@ -156,12 +164,12 @@ fn add_up(batch: &[&RawFrame], width: usize, sum: &mut [f32]) {
 /// the good pixels around. It stays where it is while the specimen moves, and would pull every correlation to zero.
 fn subtract_defects(
     small: &mut Array2<f32>,
-    decimator: &Decimator,
+    filter: &DecimationFilter,
     excess: &[((usize, usize), f32)],
     frames: usize,
 ) {
     for &(at, excess) in excess {
-        decimator.add_pixel(small, at, -excess * frames as f32);
+        filter.add_pixel(small, at, -excess * frames as f32);
     }
 }
 

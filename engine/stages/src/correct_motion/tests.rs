@@ -3,7 +3,6 @@
 use super::compose::compose;
 use super::correct::{Settings, correct};
 use super::dose_weights::DoseWeights;
-use super::hot_pixels::Defects;
 use super::motion_field::{MODES, MotionField};
 use super::movie::{Movie, MovieError};
 use super::simulated::{Memory, Recipe, global_part, rms_difference};
@@ -13,6 +12,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal, Poisson};
 use rayon::prelude::*;
+use std::sync::Arc;
+use vitreous_compute::device::Cpu;
 use vitreous_compute::fourier::HalfImage;
 use vitreous_model::conventions::signed_frequency;
 use vitreous_model::dose::attenuation;
@@ -39,7 +40,7 @@ fn movie(memory: Memory) -> Movie {
 #[test]
 fn known_motion_is_recovered() {
     let recipe = Recipe::default();
-    let found = correct(&movie(recipe.counted()), &settings()).unwrap();
+    let found = correct(&Cpu, &movie(recipe.counted()), &settings()).unwrap();
     let truth = recipe.truth();
     let still = MotionField::new(truth.width, truth.height, vec![[[0.0; MODES]; 2]; recipe.frames]);
     let (all, nothing) = (rms_difference(&found.field, &truth, 5), rms_difference(&still, &truth, 5));
@@ -56,8 +57,8 @@ fn weak_data_are_not_made_worse_by_local_motion() {
     for seed in [3, 4, 5, 6, 7, 8, 9, 10] {
         let recipe = Recipe { contrast: 0.12, dose: 0.5, local: 0.0, seed, ..Recipe::default() };
         let movie = movie(recipe.counted());
-        let with = correct(&movie, &settings()).unwrap();
-        let without = correct(&movie, &Settings { patches: [1, 1], ..settings() }).unwrap();
+        let with = correct(&Cpu, &movie, &settings()).unwrap();
+        let without = correct(&Cpu, &movie, &Settings { patches: [1, 1], ..settings() }).unwrap();
         let truth = recipe.truth();
         let (with, without) =
             (rms_difference(&with.field, &truth, 5), rms_difference(&without.field, &truth, 5));
@@ -68,7 +69,7 @@ fn weak_data_are_not_made_worse_by_local_motion() {
 #[test]
 fn noise_alone_does_not_run_away() {
     let recipe = Recipe { contrast: 0.0, dose: 0.3, local: 0.0, ..Recipe::default() };
-    let found = correct(&movie(recipe.counted()), &settings()).unwrap();
+    let found = correct(&Cpu, &movie(recipe.counted()), &settings()).unwrap();
     assert!(found.field.coefficients.iter().flatten().flatten().all(|c| c.is_finite() && c.abs() < 200.0));
     assert!(found.micrographs.plain.iter().all(|v| v.is_finite()));
 }
@@ -83,7 +84,7 @@ fn hot_pixels_do_not_hold_the_motion_back() {
     for frame in &mut memory.frames {
         hot.iter().for_each(|&i| frame[i] = glow.sample(&mut rng) as f32);
     }
-    let found = correct(&movie(memory), &settings()).unwrap();
+    let found = correct(&Cpu, &movie(memory), &settings()).unwrap();
     assert!(found.bad_pixels[0] >= 58 && found.bad_pixels[0] <= 75, "{:?}", found.bad_pixels);
     let error = rms_difference(&found.field, &recipe.truth(), 3);
     assert!(error <= 0.15, "{error} px");
@@ -101,7 +102,7 @@ fn a_fixed_pattern_does_not_hold_the_motion_back() {
     let gain = Normal::new(1.0f32, 0.05).unwrap();
     let gain: Vec<f32> = (0..recipe.width * recipe.height).map(|_| gain.sample(&mut rng)).collect();
     memory.frames.iter_mut().for_each(|frame| frame.iter_mut().zip(&gain).for_each(|(v, g)| *v *= g));
-    let found = correct(&movie(memory), &settings()).unwrap();
+    let found = correct(&Cpu, &movie(memory), &settings()).unwrap();
     let error = rms_difference(&found.field, &recipe.truth(), 3);
     assert!(error <= 0.2, "{error} px");
 }
@@ -109,7 +110,8 @@ fn a_fixed_pattern_does_not_hold_the_motion_back() {
 #[test]
 fn more_frames_than_small_copies_are_grouped() {
     let recipe = Recipe { width: 256, height: 256, frames: 150, dose: 0.4, local: 0.0, ..Recipe::default() };
-    let found = correct(&movie(recipe.counted()), &Settings { dose_per_frame: 0.2, ..settings() }).unwrap();
+    let found =
+        correct(&Cpu, &movie(recipe.counted()), &Settings { dose_per_frame: 0.2, ..settings() }).unwrap();
     assert_eq!(found.field.frames(), 150);
     let error = rms_difference(&found.field, &recipe.truth(), 1);
     assert!(error <= 0.35, "{error} px");
@@ -119,8 +121,8 @@ fn more_frames_than_small_copies_are_grouped() {
 fn odd_frames_are_summed_by_themselves() {
     let recipe = Recipe { width: 200, height: 150, frames: 7, local: 0.0, ..Recipe::default() };
     let wanted = Settings { odd_even: true, voltage_factor: Some(1.0), ..settings() };
-    let found = correct(&movie(recipe.counted()), &wanted).unwrap();
-    let plain = correct(&movie(recipe.counted()), &Settings { odd_even: false, ..wanted }).unwrap();
+    let found = correct(&Cpu, &movie(recipe.counted()), &wanted).unwrap();
+    let plain = correct(&Cpu, &movie(recipe.counted()), &Settings { odd_even: false, ..wanted }).unwrap();
     assert_eq!(found.micrographs.weighted, plain.micrographs.weighted);
     assert!(plain.micrographs.odd.is_none());
     let odd = found.micrographs.odd.unwrap();
@@ -134,7 +136,7 @@ fn one_frame_is_its_own_sum() {
     let recipe = Recipe { frames: 1, width: 200, height: 150, ..Recipe::default() };
     let memory = recipe.counted();
     // a single frame's counts scatter too widely to tell hot pixels
-    let found = correct(&movie(memory.clone()), &Settings { hot_pixel_sd: 1e6, ..settings() }).unwrap();
+    let found = correct(&Cpu, &movie(memory.clone()), &Settings { hot_pixel_sd: 1e6, ..settings() }).unwrap();
     assert_eq!(found.field.at(0, 10.0, 10.0), [0.0, 0.0]);
     let image = ArrayView2::from_shape((150, 200), &memory.frames[0]).unwrap();
     let low = |image: ArrayView2<'_, f32>| band_limited(image, 0.25);
@@ -188,7 +190,7 @@ fn shift_and_read_back(image: Array2<f32>, bound: f64) {
     let movie = movie(Memory::new(width, height, vec![still, moved]));
     let weights = DoseWeights::plain(2);
     let size = [width, height];
-    let sums = warp(&movie, None, &Defects::default(), &field, &weights.by_frame, size).unwrap();
+    let sums = warp(&Cpu, &movie, None, &Arc::default(), &field, &weights.by_frame, size).unwrap();
     let sum = compose(sums, &weights, 1.0, 1.0).plain;
     let power = |a: &Array2<f32>| a.iter().map(|v| f64::from(v * v)).sum::<f64>();
     let want = image.mapv(|v| 2.0 * v);
@@ -209,7 +211,7 @@ fn dose_weights_are_those_of_the_formula() {
     let field = MotionField { width, height, coefficients: vec![[[0.0; MODES]; 2]; frames] };
     let movie = movie(memory.clone());
     let size = [width, height];
-    let sums = warp(&movie, None, &Defects::default(), &field, &weights.by_frame, size).unwrap();
+    let sums = warp(&Cpu, &movie, None, &Arc::default(), &field, &weights.by_frame, size).unwrap();
     let got = compose(sums, &weights, pixel, 1.0).weighted.unwrap();
 
     let mut want = HalfImage::zeros(height, width);
@@ -229,7 +231,7 @@ fn dose_weights_are_those_of_the_formula() {
 #[test]
 fn fourier_cropping_keeps_the_mean_and_halves_the_size() {
     let recipe = Recipe { frames: 3, width: 201, height: 150, ..Recipe::default() };
-    let found = correct(&movie(recipe.counted()), &Settings { binning: 2.0, ..settings() }).unwrap();
+    let found = correct(&Cpu, &movie(recipe.counted()), &Settings { binning: 2.0, ..settings() }).unwrap();
     let plain = found.micrographs.plain;
     assert_eq!(plain.dim(), (76, 100));
     assert!((plain.mean().unwrap() - 4.5).abs() < 0.2, "{}", plain.mean().unwrap());
@@ -245,7 +247,7 @@ fn threads_and_batches_change_no_bit() {
         // halves are no whole numbers: such a movie is not kept, but read twice and in batches
         memory.frames.iter_mut().flatten().for_each(|v| *v *= if half { 0.5 } else { 1.0 });
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| correct(&movie(memory), &dosed).unwrap())
+        pool.install(|| correct(&Cpu, &movie(memory), &dosed).unwrap())
     };
     let (one, two) = (run(1, false), run(2, false));
     assert_eq!(one.field, two.field);
@@ -260,7 +262,7 @@ fn threads_and_batches_change_no_bit() {
 fn a_pixel_that_is_not_a_number_is_named() {
     let mut memory = Recipe { width: 80, height: 70, frames: 4, ..Recipe::default() }.counted();
     memory.frames[2][3 * 80 + 7] = f32::NAN;
-    let error = correct(&movie(memory), &settings()).err().unwrap();
+    let error = correct(&Cpu, &movie(memory), &settings()).err().unwrap();
     assert!(matches!(error, MovieError::NotFinite { frame: 2, x: 7, y: 3, .. }), "{error}");
 }
 
@@ -290,7 +292,7 @@ fn a_real_micrograph_that_was_moved_is_found_again() {
     });
     let memory = Memory::new(edge, edge, frames.collect());
     let real = Settings { pixel_size_a: 0.85378, patches: [5, 5], ..settings() };
-    let found = correct(&movie(memory), &real).unwrap();
+    let found = correct(&Cpu, &movie(memory), &real).unwrap();
     let error = rms_difference(&found.field, &truth, 3);
     assert!(error <= 0.2, "{error} px");
 }

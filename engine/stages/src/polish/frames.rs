@@ -1,11 +1,12 @@
 //! The frames of one movie with everything known put right: gain, defects, hot pixels, as in motion correction.
 
 use crate::StageError;
-use crate::correct_motion::hot_pixels::Defects;
-use crate::correct_motion::movie::{Movie, MovieError, RawFrame, ReadBuffers};
+use crate::correct_motion::movie::{Movie, MovieError, ReadBuffers};
 use crate::correct_motion::survey::bad_pixels;
 use rayon::prelude::*;
 use vitreous_compute::fourier::{CroppedForward, HalfImage};
+use vitreous_compute::movie::detector::Defects;
+use vitreous_compute::movie::frame::RawFrame;
 use vitreous_model::conventions::centre;
 
 /// A movie whose bad pixels are known.
@@ -76,6 +77,7 @@ impl Frames {
         work: impl Fn(&mut S, Frame<'_>) -> T + Sync + Send,
     ) -> Result<Vec<T>, StageError> {
         let (width, height) = (self.movie.width(), self.movie.height());
+        let detector = self.movie.detector();
         let room = || (ReadBuffers::default(), vec![0.0f32; width * height], init());
         let results: Vec<Result<T, MovieError>> = numbers
             .par_iter()
@@ -88,7 +90,7 @@ impl Frames {
                         &fresh
                     }
                 };
-                self.movie.corrected_rows(raw, number, &self.defects, (0, height), width, pixels);
+                detector.corrected_rows(raw, number, &self.defects, (0, height), width, pixels);
                 Ok(work(state, Frame { number, pixels, size: [width, height] }))
             })
             .collect();

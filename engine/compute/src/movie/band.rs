@@ -1,7 +1,7 @@
 //! The low frequencies of an image that carry its motion: a rectangular piece of a half spectrum, as two planes.
 
+use crate::fourier::HalfImage;
 use std::f64::consts::TAU;
-use vitreous_compute::fourier::HalfImage;
 
 /// Columns of a band are padded to a multiple of this, so that the inner loops run over whole vectors.
 pub const LANES: usize = 8;
@@ -47,6 +47,11 @@ impl Band {
     /// Coefficients, padding included.
     pub fn len(&self) -> usize {
         self.rows() * self.stride
+    }
+
+    /// Whether there are no coefficients; a band of an image has some.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Cuts the band out of the transform of an image of [`Band::ny`] × [`Band::nx`] pixels.

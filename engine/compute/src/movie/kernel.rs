@@ -7,11 +7,13 @@
 //! 0.95 Nyquist the noise power it adds is 0.3 %, where a 6-tap windowed sinc of full bandwidth adds 2.4 % and bilinear
 //! interpolation 20 %.
 
-use super::simd::TAPS;
 use std::f64::consts::PI;
 
+/// Pixels that the kernel spans.
+pub const TAPS: usize = 6;
+
 /// Fractions of a pixel for which taps are tabulated; the nearest is used, at most 1/2048 pixel away.
-const FRACTIONS: usize = 1024;
+pub const FRACTIONS: usize = 1024;
 
 /// Bandwidth of the sinc relative to the full one, and shape of its Kaiser window: of all pairs whose transfer at 0.95
 /// Nyquist is above 0.1 (so that dividing by it costs no precision), the one that adds the least noise.
@@ -41,6 +43,11 @@ impl Default for Kernel {
 }
 
 impl Kernel {
+    /// Taps of the fractions `0 ..= `[`FRACTIONS`], in units of a pixel over [`FRACTIONS`].
+    pub fn table(&self) -> &[[f32; TAPS]] {
+        &self.taps
+    }
+
     /// Whole pixel left of position `at` less the kernel's reach (where the first tap lies), and the taps.
     pub fn at(&self, at: f64) -> (isize, &[f32; TAPS]) {
         let floor = at.floor();
