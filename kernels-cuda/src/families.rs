@@ -1,6 +1,7 @@
 //! The list of kernel families.
 
 use crate::insert;
+use crate::transform;
 
 /// A family's kernels.
 #[derive(Debug, Clone, Copy)]
@@ -14,4 +15,4 @@ pub struct Family {
 }
 
 /// All families.
-pub const FAMILIES: &[Family] = &[insert::FAMILY];
+pub const FAMILIES: &[Family] = &[insert::FAMILY, transform::FAMILY];

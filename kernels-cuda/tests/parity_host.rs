@@ -129,4 +129,4 @@ macro_rules! families {
     };
 }
 
-families!(insert);
+families!(insert, transform);

@@ -18,6 +18,7 @@ pub fn of_family<R: Runtime>(family: &str, gpu: &Gpu<R>) -> Vec<Outcome> {
             };
             parity::insert::run(gpu).into_iter().chain([same]).collect()
         }
+        "transform" => parity::transform::run(gpu),
         other => panic!("the family {other} has no parity suite here"),
     };
     assert!(!gpu.fell_back(), "the kernels of {family} should have done all of it");

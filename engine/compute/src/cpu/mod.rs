@@ -5,3 +5,4 @@ pub mod classify2d;
 pub mod insert;
 pub mod pose_search;
 pub mod project;
+pub mod transform;

@@ -6,15 +6,26 @@ pub mod grid;
 pub mod insert;
 pub mod pose_search;
 pub mod project;
+pub mod transform;
 
 /// A device that has every family. A stage asks for the families it needs; the engine gives it a device that has all.
 /// Until the last family of a device is there, it is outside this trait, and stages run on one that is inside.
 pub trait AllOps:
-    align::Align + classify2d::Classify2d + insert::Insert + pose_search::PoseSearch + project::Project
+    align::Align
+    + classify2d::Classify2d
+    + insert::Insert
+    + pose_search::PoseSearch
+    + project::Project
+    + transform::Transform
 {
 }
 
 impl<D> AllOps for D where
-    D: align::Align + classify2d::Classify2d + insert::Insert + pose_search::PoseSearch + project::Project
+    D: align::Align
+        + classify2d::Classify2d
+        + insert::Insert
+        + pose_search::PoseSearch
+        + project::Project
+        + transform::Transform
 {
 }
