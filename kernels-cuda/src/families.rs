@@ -1,6 +1,7 @@
 //! The list of kernel families.
 
 use crate::insert;
+use crate::tile_spectra;
 use crate::transform;
 
 /// A family's kernels.
@@ -15,4 +16,4 @@ pub struct Family {
 }
 
 /// All families.
-pub const FAMILIES: &[Family] = &[insert::FAMILY, transform::FAMILY];
+pub const FAMILIES: &[Family] = &[insert::FAMILY, tile_spectra::FAMILY, transform::FAMILY];

@@ -129,4 +129,4 @@ macro_rules! families {
     };
 }
 
-families!(insert, transform);
+families!(insert, tile_spectra, transform);

@@ -21,3 +21,4 @@ pub mod regrid;
 pub mod sharpen;
 pub mod slices;
 pub mod spectra;
+pub mod spectrum_cells;

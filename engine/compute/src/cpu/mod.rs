@@ -5,4 +5,5 @@ pub mod classify2d;
 pub mod insert;
 pub mod pose_search;
 pub mod project;
+pub mod tile_spectra;
 pub mod transform;

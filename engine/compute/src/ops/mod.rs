@@ -6,6 +6,7 @@ pub mod grid;
 pub mod insert;
 pub mod pose_search;
 pub mod project;
+pub mod tile_spectra;
 pub mod transform;
 
 /// A device that has every family. A stage asks for the families it needs; the engine gives it a device that has all.
@@ -16,6 +17,7 @@ pub trait AllOps:
     + insert::Insert
     + pose_search::PoseSearch
     + project::Project
+    + tile_spectra::TileSpectra
     + transform::Transform
 {
 }
@@ -26,6 +28,7 @@ impl<D> AllOps for D where
         + insert::Insert
         + pose_search::PoseSearch
         + project::Project
+        + tile_spectra::TileSpectra
         + transform::Transform
 {
 }

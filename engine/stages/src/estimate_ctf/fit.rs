@@ -2,7 +2,7 @@
 
 use super::Unfit;
 use super::likelihood::{Datum, Likelihood, MOST_TERMS, Maximum, Terms};
-use super::polar::SECTORS;
+use vitreous_compute::spectrum_cells::SECTORS;
 use super::rings::Cells;
 use super::search::{Search, Start, ctf_of, starts};
 use std::ops::RangeInclusive;

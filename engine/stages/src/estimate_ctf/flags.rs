@@ -2,7 +2,7 @@
 
 use super::fit::Fit;
 use super::likelihood::argument;
-use super::polar::SECTORS;
+use vitreous_compute::spectrum_cells::SECTORS;
 use super::spectrum::TileSpectra;
 use std::f64::consts::PI;
 

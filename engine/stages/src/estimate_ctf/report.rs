@@ -1,7 +1,7 @@
 //! What `estimate-ctf` shows: medians, distributions, and spectra with their fits.
 
 use super::curve::{Curve, THRESHOLD};
-use super::polar::SECTORS;
+use vitreous_compute::spectrum_cells::SECTORS;
 use super::rings::Cells;
 use super::run::Estimate;
 use crate::thumbnail;

@@ -5,7 +5,7 @@
 //! sector with every defocus form a table; the search reads only the table, so that strong astigmatism cannot hide the
 //! rings. With a phase shift the table is complex, and the phase follows from the sum's argument.
 
-use super::polar::SECTORS;
+use vitreous_compute::spectrum_cells::SECTORS;
 use super::rings::Cells;
 use num_complex::Complex64;
 use std::f64::consts::PI;

@@ -6,7 +6,7 @@
 use super::curve::Point;
 use super::fit::{Fit, Fitted, ctf_at, factors_at, phases};
 use super::likelihood::{Datum, Likelihood, MOST_TERMS, Maximum, State, Terms, argument};
-use super::polar::SECTORS;
+use vitreous_compute::spectrum_cells::SECTORS;
 use super::rings::Cells;
 use super::spectrum::TileSpectra;
 use num_complex::Complex64;
