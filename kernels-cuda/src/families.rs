@@ -1,6 +1,7 @@
 //! The list of kernel families.
 
 use crate::insert;
+use crate::template_correlation;
 use crate::tile_spectra;
 use crate::transform;
 
@@ -16,4 +17,5 @@ pub struct Family {
 }
 
 /// All families.
-pub const FAMILIES: &[Family] = &[insert::FAMILY, tile_spectra::FAMILY, transform::FAMILY];
+pub const FAMILIES: &[Family] =
+    &[insert::FAMILY, template_correlation::FAMILY, tile_spectra::FAMILY, transform::FAMILY];

@@ -11,6 +11,7 @@ pub mod families;
 pub mod gpu;
 pub mod insert;
 pub mod runtime;
+pub mod template_correlation;
 pub mod tile_spectra;
 pub mod transform;
 

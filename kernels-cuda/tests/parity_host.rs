@@ -129,4 +129,4 @@ macro_rules! families {
     };
 }
 
-families!(insert, tile_spectra, transform);
+families!(insert, template_correlation, tile_spectra, transform);

@@ -18,6 +18,7 @@ pub fn of_family<R: Runtime>(family: &str, gpu: &Gpu<R>) -> Vec<Outcome> {
             };
             parity::insert::run(gpu).into_iter().chain([same]).collect()
         }
+        "template_correlation" => parity::template_correlation::run(gpu),
         "tile_spectra" => parity::tile_spectra::run(gpu),
         "transform" => parity::transform::run(gpu),
         other => panic!("the family {other} has no parity suite here"),

@@ -5,5 +5,6 @@ pub mod classify2d;
 pub mod insert;
 pub mod pose_search;
 pub mod project;
+pub mod template_correlation;
 pub mod tile_spectra;
 pub mod transform;

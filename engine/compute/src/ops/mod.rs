@@ -6,6 +6,7 @@ pub mod grid;
 pub mod insert;
 pub mod pose_search;
 pub mod project;
+pub mod template_correlation;
 pub mod tile_spectra;
 pub mod transform;
 
@@ -17,6 +18,7 @@ pub trait AllOps:
     + insert::Insert
     + pose_search::PoseSearch
     + project::Project
+    + template_correlation::TemplateCorrelation
     + tile_spectra::TileSpectra
     + transform::Transform
 {
@@ -28,6 +30,7 @@ impl<D> AllOps for D where
         + insert::Insert
         + pose_search::PoseSearch
         + project::Project
+        + template_correlation::TemplateCorrelation
         + tile_spectra::TileSpectra
         + transform::Transform
 {

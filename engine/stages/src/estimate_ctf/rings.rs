@@ -1,8 +1,8 @@
 //! A power spectrum in polar cells, its background divided out.
 
-use vitreous_compute::spectrum_cells::{SECTORS, SpectrumCells};
 use super::spectrum::TileSpectra;
 use crate::micrograph::{SD_PER_MAD, median_of};
+use vitreous_compute::spectrum_cells::{SECTORS, SpectrumCells};
 use vitreous_model::conventions::shell_of;
 
 /// Width of the local fit of the background on the axis of squared frequency, 1/Å²: wider than a ring at 4000 Å

@@ -59,7 +59,8 @@ pub(super) fn of_micrograph<D: tile_spectra::TileSpectra>(
     let grid = SpectrumCells::shared(tile, pixel_size_a * cut as f64 / tile as f64);
     let tiling = Tiling::half_overlapping(height, width, cut, FADE);
     let middle = [0.5 * (width - cut) as f64, 0.5 * (height - cut) as f64];
-    let spectra = device.tile_spectra(pixels, &tiling, &grid).expect("the tiles should be those of the image");
+    let spectra =
+        device.tile_spectra(pixels, &tiling, &grid).expect("the tiles should be those of the image");
     let tiles = tiling.corners().iter().zip(spectra).filter_map(|(&[x, y], power)| {
         let centre_a = [(x as f64 - middle[0]) * pixel_size_a, (y as f64 - middle[1]) * pixel_size_a];
         Some(TilePower { centre_a, power: power? })

@@ -2,7 +2,6 @@
 
 use super::curve::judge;
 use super::fit::fit;
-use vitreous_compute::spectrum_cells::{SECTORS, SpectrumCells};
 use super::rings::Cells;
 use super::run::estimate_pixels;
 use super::search::Search;
@@ -19,6 +18,7 @@ use std::path::Path;
 use vitreous_compute::comm::{Comm, Solo, Threads};
 use vitreous_compute::device::Cpu;
 use vitreous_compute::fourier::HalfImage;
+use vitreous_compute::spectrum_cells::{SECTORS, SpectrumCells};
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::table;
 use vitreous_jobs::estimate_ctf::EstimateCtf as Params;
