@@ -63,6 +63,7 @@ struct Fiber {
     State state;
     int line;
     void* tsan;
+    unsigned barriers;
 };
 
 std::vector<Fiber> fibers;
@@ -71,7 +72,8 @@ ucontext_t scheduler;
 const Kernel* kernel_now = nullptr;
 void* const* arguments_now = nullptr;
 #ifdef SHIM_TSAN
-char barrier_mark, end_mark;
+// two marks for barriers in turn: a thread that leaves one must not be ordered after what others did on the way to the next
+char barrier_marks[2], end_mark;
 void* scheduler_tsan = nullptr;
 #endif
 
@@ -125,6 +127,7 @@ void start(Fiber& fiber, Index thread) {
     fiber.line = 0;
 #ifdef SHIM_TSAN
     fiber.tsan = __tsan_create_fiber(0);
+    fiber.barriers = 0;
 #endif
 }
 
@@ -223,11 +226,12 @@ SHIM_UNCHECKED void barrier(int line) {
     self->line = line;
     self->state = State::waiting;
 #ifdef SHIM_TSAN
-    __tsan_release(&barrier_mark);
+    char* const mark = &barrier_marks[self->barriers++ % 2];
+    __tsan_release(mark);
 #endif
     leave();
 #ifdef SHIM_TSAN
-    __tsan_acquire(&barrier_mark);
+    __tsan_acquire(mark);
 #endif
     self->state = State::ready;
 }

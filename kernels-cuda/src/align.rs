@@ -344,7 +344,7 @@ impl<R: Runtime> Gpu<R> {
     }
 
     /// Images of a batch that is read at so many points.
-    fn images_at_once(&self, points: usize) -> usize {
+    fn aligned_at_once(&self, points: usize) -> usize {
         self.batch(points * size_of::<Point>(), 0, MOST_IMAGES.min(MOST_ROWS))
     }
 }
@@ -390,7 +390,7 @@ impl<R: Runtime> Align for Gpu<R> {
         let n = slicer.grid().n();
         self.in_batches(
             images.len(),
-            self.images_at_once(n * n / 2),
+            self.aligned_at_once(n * n / 2),
             &|run| self.align_run(slicer, levels, &images[run]),
             &|run| Cpu.align(slicer.host(), levels, &images[run]),
         )
@@ -405,7 +405,7 @@ impl<R: Runtime> Align for Gpu<R> {
         let n = slicer.grid().n();
         self.in_batches(
             images.len(),
-            self.images_at_once(n * n / 2),
+            self.aligned_at_once(n * n / 2),
             &|run| self.equations_run(slicer, rmax, &images[run]),
             &|run| Cpu.normal_equations(slicer.host(), rmax, &images[run]),
         )
@@ -415,7 +415,7 @@ impl<R: Runtime> Align for Gpu<R> {
         let n = slicer.grid().n();
         self.in_batches(
             images.len(),
-            self.images_at_once(n * n / 2),
+            self.aligned_at_once(n * n / 2),
             &|run| self.shell_sums_run(slicer, rmax, &images[run]),
             &|run| Cpu.shell_sums(slicer.host(), rmax, &images[run]),
         )

@@ -3,6 +3,8 @@
 //! What is held on a device says itself where it lies: a reference that the GPU's memory did not take stays on the host, and
 //! what is computed with it is computed there.
 
+mod preprocessing;
+
 use crate::driver::CudaRuntime;
 use crate::gpu::Gpu;
 use crate::insert::GpuSums;

@@ -55,7 +55,7 @@ struct DecimationShape {
 /// What all frames of a movie have in common.
 #[derive(Debug)]
 pub struct GpuDecimator<R: Runtime> {
-    host: (Detector, DecimationFilter),
+    pub(crate) host: (Detector, DecimationFilter),
     /// `None`: the CPU twin does it.
     device: Option<OnDevice<R>>,
 }

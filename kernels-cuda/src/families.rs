@@ -1,6 +1,9 @@
 //! The list of kernel families.
 
-use crate::{align, ceilings, decimate, insert, motion_correlation, project, warp};
+use crate::{
+    align, ceilings, decimate, insert, motion_correlation, project, template_correlation, tile_spectra,
+    transform, warp,
+};
 
 /// A family's kernels.
 #[derive(Debug, Clone, Copy)]
@@ -21,5 +24,8 @@ pub const FAMILIES: &[Family] = &[
     insert::FAMILY,
     motion_correlation::FAMILY,
     project::FAMILY,
+    template_correlation::FAMILY,
+    tile_spectra::FAMILY,
+    transform::FAMILY,
     warp::FAMILY,
 ];

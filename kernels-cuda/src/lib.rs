@@ -20,6 +20,9 @@ pub mod motion_correlation;
 pub mod movie_frames;
 pub mod project;
 pub mod runtime;
+pub mod template_correlation;
+pub mod tile_spectra;
+pub mod transform;
 pub mod warp;
 
 pub use any_device::AnyDevice;

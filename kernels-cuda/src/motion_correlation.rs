@@ -56,7 +56,7 @@ struct CorrelationShape {
 /// Stacks of spectra.
 #[derive(Debug)]
 pub struct GpuStacks<R: Runtime> {
-    host: CpuStacks,
+    pub(crate) host: CpuStacks,
     /// `None`: the CPU twin does it.
     device: Option<OnDevice<R>>,
 }

@@ -130,4 +130,15 @@ macro_rules! families {
     };
 }
 
-families!(align, ceilings, decimate, insert, motion_correlation, project, warp);
+families!(
+    align,
+    ceilings,
+    decimate,
+    insert,
+    motion_correlation,
+    project,
+    template_correlation,
+    tile_spectra,
+    transform,
+    warp
+);

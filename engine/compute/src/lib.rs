@@ -23,4 +23,5 @@ pub mod regrid;
 pub mod sharpen;
 pub mod slices;
 pub mod spectra;
+pub mod spectrum_cells;
 mod vectorised;

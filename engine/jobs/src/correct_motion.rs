@@ -92,6 +92,6 @@ pub static JOB: Typed<CorrectMotion> = Typed {
     inputs: &[Slot::required("movies", Kind::Movies, "movies to align")],
     outputs: &[Slot::required("micrographs", Kind::Micrographs, "the sums, weighted and unweighted")],
     per_item: true,
-    on_gpu: false,
+    on_gpu: true,
     estimate,
 };

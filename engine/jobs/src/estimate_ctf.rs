@@ -74,6 +74,6 @@ pub static JOB: Typed<EstimateCtf> = Typed {
     inputs: &[Slot::required("micrographs", Kind::Micrographs, "micrographs")],
     outputs: &[Slot::required("micrographs", Kind::Micrographs, "the same with their CTF")],
     per_item: true,
-    on_gpu: false,
+    on_gpu: true,
     estimate,
 };

@@ -129,6 +129,6 @@ pub static JOB: Typed<PickTemplates> = Typed {
         Slot::required("micrographs", Kind::Micrographs, "the micrographs, handed on"),
     ],
     per_item: true,
-    on_gpu: false,
+    on_gpu: true,
     estimate,
 };

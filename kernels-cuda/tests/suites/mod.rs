@@ -34,6 +34,9 @@ pub fn of_family<R: Runtime>(family: &str, device: &AnyDevice<R>) -> Vec<Outcome
                 parity::motion_correlation::checksum(device) == parity::motion_correlation::checksum(&Cpu);
             parity::motion_correlation::run(device).into_iter().chain([cpu_bits(same)]).collect()
         }
+        "template_correlation" => parity::template_correlation::run(device),
+        "tile_spectra" => parity::tile_spectra::run(device),
+        "transform" => parity::transform::run(device),
         other => panic!("the family {other} has no parity suite here"),
     };
     assert!(

@@ -8,4 +8,7 @@ pub mod insert;
 pub mod motion_correlation;
 pub mod pose_search;
 pub mod project;
+pub mod template_correlation;
+pub mod tile_spectra;
+pub mod transform;
 pub mod warp;

@@ -9,6 +9,9 @@ pub mod insert;
 pub mod motion_correlation;
 pub mod pose_search;
 pub mod project;
+pub mod template_correlation;
+pub mod tile_spectra;
+pub mod transform;
 pub mod warp;
 
 /// A device that has every family. A stage asks for the families it needs; the engine gives it a device that has all.
@@ -17,9 +20,15 @@ pub trait AllOps:
     align::Align
     + ceilings::Ceilings
     + classify2d::Classify2d
+    + decimate::Decimate
     + insert::Insert
+    + motion_correlation::MotionCorrelation
     + pose_search::PoseSearch
     + project::Project
+    + template_correlation::TemplateCorrelation
+    + tile_spectra::TileSpectra
+    + transform::Transform
+    + warp::Warp
 {
 }
 
@@ -27,8 +36,14 @@ impl<D> AllOps for D where
     D: align::Align
         + ceilings::Ceilings
         + classify2d::Classify2d
+        + decimate::Decimate
         + insert::Insert
+        + motion_correlation::MotionCorrelation
         + pose_search::PoseSearch
         + project::Project
+        + template_correlation::TemplateCorrelation
+        + tile_spectra::TileSpectra
+        + transform::Transform
+        + warp::Warp
 {
 }

@@ -13,6 +13,9 @@ pub mod phantom;
 pub mod pose_search;
 pub mod project;
 pub mod symmetric_phantom;
+pub mod template_correlation;
+pub mod tile_spectra;
+pub mod transform;
 pub mod warp;
 
 /// One compared number of one case.

@@ -2,10 +2,10 @@
 
 use super::Unfit;
 use super::likelihood::{Datum, Likelihood, MOST_TERMS, Maximum, Terms};
-use super::polar::SECTORS;
 use super::rings::Cells;
 use super::search::{Search, Start, ctf_of, starts};
 use std::ops::RangeInclusive;
+use vitreous_compute::spectrum_cells::SECTORS;
 use vitreous_model::ctf::CtfParams;
 use vitreous_model::exposure::OpticsGroup;
 use vitreous_model::units::Degrees;

@@ -2,9 +2,9 @@
 
 use super::fit::Fit;
 use super::likelihood::argument;
-use super::polar::SECTORS;
 use super::spectrum::TileSpectra;
 use std::f64::consts::PI;
+use vitreous_compute::spectrum_cells::SECTORS;
 
 /// Spacings of the strongest reflections of ice, hexagonal (3.90, 3.67, 3.44 Å) and cubic (3.66 Å), with some play.
 const ICE_A: [f64; 2] = [3.95, 3.40];

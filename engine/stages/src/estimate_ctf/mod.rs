@@ -1,14 +1,14 @@
 //! `estimate-ctf`: defocus, astigmatism, phase shift and fit resolution of micrographs from their power spectra.
 //!
-//! [`spectrum`] transforms tiles and sorts their power into cells of a [`polar`] grid, [`rings`] takes the background off
-//! their mean, [`search`] looks everywhere, [`fit`] climbs to the maximum of the [`likelihood`], [`surface`] finds tilt and
-//! curvature, [`curve`] judges how far the fit holds, [`flags`] looks for ice and drift.
+//! [`spectrum`] has tiles transformed and their power sorted into polar cells
+//! ([`vitreous_compute::ops::tile_spectra`]), [`rings`] takes the background off their mean, [`search`] looks everywhere,
+//! [`fit`] climbs to the maximum of the [`likelihood`], [`surface`] finds tilt and curvature, [`curve`] judges how far the
+//! fit holds, [`flags`] looks for ice and drift.
 
 mod curve;
 mod fit;
 mod flags;
 mod likelihood;
-mod polar;
 mod report;
 mod ring_basis;
 mod rings;
@@ -31,7 +31,7 @@ impl Stage for EstimateCtf {
     }
 
     fn run(&self, ctx: &Ctx<'_>) -> Result<Report, StageError> {
-        run::run(ctx)
+        run::run(ctx, ctx.device)
     }
 }
 

@@ -1,12 +1,12 @@
 //! What `estimate-ctf` shows: medians, distributions, and spectra with their fits.
 
 use super::curve::{Curve, THRESHOLD};
-use super::polar::SECTORS;
 use super::rings::Cells;
 use super::run::Estimate;
 use crate::thumbnail;
 use serde_json::json;
 use std::f64::consts::PI;
+use vitreous_compute::spectrum_cells::SECTORS;
 use vitreous_jobs::estimate_ctf::EstimateCtf;
 use vitreous_model::ctf::DefocusSurface;
 use vitreous_model::exposure::{CtfFit, Exposure};

@@ -1,8 +1,8 @@
 //! A power spectrum in polar cells, its background divided out.
 
-use super::polar::{PolarGrid, SECTORS};
 use super::spectrum::TileSpectra;
 use crate::micrograph::{SD_PER_MAD, median_of};
+use vitreous_compute::spectrum_cells::{SECTORS, SpectrumCells};
 use vitreous_model::conventions::shell_of;
 
 /// Width of the local fit of the background on the axis of squared frequency, 1/Å²: wider than a ring at 4000 Å
@@ -40,7 +40,7 @@ impl Cells {
     }
 
     /// The same from the mean power by cell, each pixel a mean of so many independent values.
-    pub fn of_power(grid: &PolarGrid, power: &[f64], samples: f64) -> Self {
+    pub fn of_power(grid: &SpectrumCells, power: &[f64], samples: f64) -> Self {
         let background = background(power, &grid.pixels, grid.rings, grid.edge_a);
         let contrast = (0..grid.len()).map(|cell| power[cell] / background[cell / SECTORS] - 1.0);
         let mut cells = Self {
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     fn cells(power: impl Fn(usize, f64) -> f64) -> Cells {
-        let grid = PolarGrid::new(256, 1.5);
+        let grid = SpectrumCells::new(256, 1.5);
         let power: Vec<f64> = (0..grid.len()).map(|cell| power(cell, grid.k2[cell].sqrt())).collect();
         Cells::of_power(&grid, &power, 1.0)
     }

@@ -9,6 +9,7 @@ use super::{flags, report, spectrum};
 use crate::items::{Item, Outcome, for_each_item};
 use crate::{Ctx, StageError, micrograph};
 use std::path::PathBuf;
+use vitreous_compute::ops::tile_spectra::TileSpectra;
 use vitreous_jobs::estimate_ctf::EstimateCtf;
 use vitreous_model::ctf::DefocusSurface;
 use vitreous_model::event::EventKind;
@@ -46,14 +47,14 @@ impl Estimate {
 }
 
 /// The stage.
-pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
+pub(super) fn run<D: TileSpectra>(ctx: &Ctx<'_>, device: &D) -> Result<Report, StageError> {
     let params: EstimateCtf = ctx.params()?;
     params.validate()?;
     let set = micrograph::read_set(ctx)?;
     let items: Vec<Item> = set.exposures.iter().map(|exposure| item(ctx, &params, &set, exposure)).collect();
     let outcomes = for_each_item(ctx, "micrographs", &items, params.max_bad_fraction, |index| {
         let exposure = &set.exposures[index];
-        let estimate = estimate(ctx, &params, &set, exposure)?;
+        let estimate = estimate(ctx, device, &params, &set, exposure)?;
         ctx.picture(&exposure.name, &report::small_spectrum(&exposure.name, &estimate, &params))?;
         let summary = estimate.summary();
         let mean = 0.5 * (summary.ctf.defocus_u_a + summary.ctf.defocus_v_a);
@@ -70,7 +71,7 @@ pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
         ctx.check_stop()?;
         estimates.push((
             done.exposures[index].name.as_str(),
-            estimate(ctx, &params, &done, &done.exposures[index])?,
+            estimate(ctx, device, &params, &done, &done.exposures[index])?,
         ));
     }
     let report = report::make(&done.exposures, &estimates, &params, ctx.skipped());
@@ -96,8 +97,9 @@ fn image_of(ctx: &Ctx<'_>, source: &MicrographSource) -> PathBuf {
     ctx.resolve(path)
 }
 
-fn estimate(
+fn estimate<D: TileSpectra>(
     ctx: &Ctx<'_>,
+    device: &D,
     params: &EstimateCtf,
     set: &ExposureSet,
     exposure: &Exposure,
@@ -107,18 +109,19 @@ fn estimate(
     let mut pixels = micrograph::read_pixels(&path, source)?;
     let hot = micrograph::repair_hot_pixels(&mut pixels);
     log::debug!("{}: {hot} hot pixels", exposure.name);
-    estimate_pixels(&pixels, source.pixel_size_a, optics, params)
+    estimate_pixels(device, &pixels, source.pixel_size_a, optics, params)
         .map_err(|unfit| StageError::input(format!("{}: {unfit}", path.display()), ""))
 }
 
 /// The estimate of an image `[height, width]` without hot pixels.
-pub(super) fn estimate_pixels(
+pub(super) fn estimate_pixels<D: TileSpectra>(
+    device: &D,
     pixels: &ndarray::Array2<f32>,
     pixel_size_a: f64,
     optics: &OpticsGroup,
     params: &EstimateCtf,
 ) -> Result<Estimate, super::Unfit> {
-    let spectra = spectrum::of_micrograph(pixels.view(), pixel_size_a, params.tile as usize)?;
+    let spectra = spectrum::of_micrograph(device, pixels.view(), pixel_size_a, params.tile as usize)?;
     let cells = Cells::of(&spectra);
     let search = Search {
         min_resolution_a: params.min_resolution,

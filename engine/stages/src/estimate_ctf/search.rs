@@ -5,10 +5,10 @@
 //! sector with every defocus form a table; the search reads only the table, so that strong astigmatism cannot hide the
 //! rings. With a phase shift the table is complex, and the phase follows from the sum's argument.
 
-use super::polar::SECTORS;
 use super::rings::Cells;
 use num_complex::Complex64;
 use std::f64::consts::PI;
+use vitreous_compute::spectrum_cells::SECTORS;
 use vitreous_model::ctf::CtfParams;
 use vitreous_model::exposure::OpticsGroup;
 use vitreous_model::units::Degrees;

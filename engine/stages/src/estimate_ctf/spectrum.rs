@@ -1,11 +1,11 @@
 //! The power spectra of a micrograph's half-overlapping tiles, in polar cells.
 
 use super::Unfit;
-use super::polar::PolarGrid;
-use ndarray::{Array2, ArrayView2, Zip, s};
-use rayon::prelude::*;
+use ndarray::ArrayView2;
 use std::sync::Arc;
-use vitreous_compute::fourier::{HalfImage, next_5_smooth};
+use vitreous_compute::fourier::next_5_smooth;
+use vitreous_compute::ops::tile_spectra::{self, Tiling};
+use vitreous_compute::spectrum_cells::SpectrumCells;
 
 /// Nyquist limit to which spectra of finely sampled micrographs are cropped; nothing beyond it is fitted.
 const NYQUIST_A: f64 = 2.8;
@@ -18,7 +18,7 @@ const FADE: f64 = 0.1;
 #[derive(Debug, Clone)]
 pub(super) struct TileSpectra {
     /// The cells.
-    pub grid: Arc<PolarGrid>,
+    pub grid: Arc<SpectrumCells>,
     /// Tiles that are not flat.
     pub tiles: Vec<TilePower>,
     /// How many independent values a pixel of one tile's spectrum stands for: less than 1, for tiles overlap.
@@ -41,7 +41,8 @@ pub(super) struct TilePower {
 ///
 /// # Errors
 /// [`Unfit::TooSmall`], [`Unfit::Flat`].
-pub(super) fn of_micrograph(
+pub(super) fn of_micrograph<D: tile_spectra::TileSpectra>(
+    device: &D,
     pixels: ArrayView2<'_, f32>,
     pixel_size_a: f64,
     tile: usize,
@@ -55,24 +56,20 @@ pub(super) fn of_micrograph(
         return Err(Unfit::TooSmall { width, height, least });
     }
     let tile = if coarsening > 1.0 { 2 * (0.5 * cut as f64 / coarsening).round() as usize } else { cut };
-    let grid = PolarGrid::shared(tile, pixel_size_a * cut as f64 / tile as f64);
-    let corners: Vec<[usize; 2]> = starts(height, cut)
-        .into_iter()
-        .flat_map(|y| starts(width, cut).into_iter().map(move |x| [x, y]))
-        .collect();
-    let window = window(cut);
+    let grid = SpectrumCells::shared(tile, pixel_size_a * cut as f64 / tile as f64);
+    let tiling = Tiling::half_overlapping(height, width, cut, FADE);
     let middle = [0.5 * (width - cut) as f64, 0.5 * (height - cut) as f64];
-    let tiles = corners.par_iter().filter_map(|&[x, y]| {
-        let faded = windowed(pixels.slice(s![y..y + cut, x..x + cut]), &window)?;
-        let power = grid.power_of(HalfImage::of(faded.view()).data());
+    let spectra =
+        device.tile_spectra(pixels, &tiling, &grid).expect("the tiles should be those of the image");
+    let tiles = tiling.corners().iter().zip(spectra).filter_map(|(&[x, y], power)| {
         let centre_a = [(x as f64 - middle[0]) * pixel_size_a, (y as f64 - middle[1]) * pixel_size_a];
-        Some(TilePower { centre_a, power })
+        Some(TilePower { centre_a, power: power? })
     });
     let tiles: Vec<TilePower> = tiles.collect();
     if tiles.is_empty() {
         return Err(Unfit::Flat);
     }
-    let samples = (height * width) as f64 / (cut * cut * corners.len()) as f64;
+    let samples = (height * width) as f64 / (cut * cut * tiling.corners().len()) as f64;
     Ok(TileSpectra { grid, tiles, samples: samples.min(1.0) })
 }
 
@@ -97,70 +94,14 @@ fn largest_even_5_smooth(n: usize) -> usize {
     (1..=n / 2).rev().find(|&half| next_5_smooth(half) == half).map_or(0, |half| 2 * half)
 }
 
-/// First pixels of the fewest tiles that cover `length` with at least half an overlap.
-fn starts(length: usize, tile: usize) -> Vec<usize> {
-    let last = length - tile;
-    let steps = (2 * last).div_ceil(tile);
-    (0..=steps).map(|i| (i * last).checked_div(steps).unwrap_or(0)).collect()
-}
-
-/// Raised cosine at both ends, 1 between.
-fn window(n: usize) -> Vec<f32> {
-    let fade = (FADE * n as f64).max(1.0);
-    let weight = |i: usize| {
-        let from_edge = (i.min(n - 1 - i) as f64 + 0.5) / fade;
-        (0.5 - 0.5 * (std::f64::consts::PI * from_edge.min(1.0)).cos()) as f32
-    };
-    (0..n).map(weight).collect()
-}
-
-/// The tile with mean 0 and variance 1, faded at its edges; `None` if it is flat.
-fn windowed(tile: ArrayView2<'_, f32>, window: &[f32]) -> Option<Array2<f32>> {
-    let n = tile.len() as f64;
-    let by_row = |value: &dyn Fn(&[f32]) -> f32| -> f64 {
-        tile.rows()
-            .into_iter()
-            .map(|row| f64::from(value(row.to_slice().expect("rows of a micrograph should be contiguous"))))
-            .sum()
-    };
-    let mean = by_row(&|row| sum_of(row, |v| v)) / n;
-    let level = mean as f32;
-    let variance = by_row(&|row| sum_of(row, |v| (v - level) * (v - level))) / n;
-    // rounding of equal large values leaves a little
-    if variance <= 1e-12 * mean * mean || variance == 0.0 {
-        return None;
-    }
-    let scale = (1.0 / variance.sqrt()) as f32;
-    let mut faded = Array2::zeros(tile.dim());
-    for ((mut to, from), by_row) in faded.rows_mut().into_iter().zip(tile.rows()).zip(window) {
-        let by_row = scale * by_row;
-        Zip::from(&mut to)
-            .and(from)
-            .and(window)
-            .for_each(|to, from, by_column| *to = (from - level) * by_row * by_column);
-    }
-    Some(faded)
-}
-
-/// Sum over a row in eight lanes, which a compiler makes one vector.
-fn sum_of(row: &[f32], value: impl Fn(f32) -> f32) -> f32 {
-    let (eights, rest) = row.as_chunks::<8>();
-    let mut lanes = [0.0; 8];
-    for eight in eights {
-        lanes.iter_mut().zip(eight).for_each(|(lane, v)| *lane += value(*v));
-    }
-    lanes.iter().sum::<f32>() + rest.iter().map(|v| value(*v)).sum::<f32>()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ndarray::Array2;
+    use vitreous_compute::device::Cpu;
 
     #[test]
-    fn tiles_cover_the_image_and_overlap_by_half() {
-        assert_eq!(starts(512, 512), [0]);
-        assert_eq!(starts(1024, 512), [0, 256, 512]);
-        assert_eq!(starts(1000, 512), [0, 244, 488]);
+    fn tiles_have_edges_that_transform_fast() {
         assert_eq!([largest_even_5_smooth(1023), largest_even_5_smooth(1)], [1000, 0]);
     }
 
@@ -173,7 +114,7 @@ mod tests {
                 (100.0 + phase.cos()) as f32
             };
             let pixels = Array2::from_shape_fn((900, 1100), wave);
-            let spectra = of_micrograph(pixels.view(), pixel_size_a, 256).unwrap();
+            let spectra = of_micrograph(&Cpu, pixels.view(), pixel_size_a, 256).unwrap();
             let grid = &spectra.grid;
             assert!(0.5 * grid.edge_a / grid.rings as f64 >= pixel_size_a);
             assert!(grid.edge_a / grid.rings as f64 <= NYQUIST_A.max(4.01));
@@ -188,10 +129,10 @@ mod tests {
     #[test]
     fn unfit_images_are_refused() {
         let flat = Array2::from_elem((600, 600), 1234.5);
-        assert_eq!(of_micrograph(flat.view(), 1.0, 512).unwrap_err(), Unfit::Flat);
+        assert_eq!(of_micrograph(&Cpu, flat.view(), 1.0, 512).unwrap_err(), Unfit::Flat);
         let small = Array2::from_elem((50, 600), 1.0);
         assert_eq!(
-            of_micrograph(small.view(), 0.7, 512).unwrap_err(),
+            of_micrograph(&Cpu, small.view(), 0.7, 512).unwrap_err(),
             Unfit::TooSmall { width: 600, height: 50, least: 128 }
         );
     }

@@ -6,13 +6,13 @@
 use super::curve::Point;
 use super::fit::{Fit, Fitted, ctf_at, factors_at, phases};
 use super::likelihood::{Datum, Likelihood, MOST_TERMS, Maximum, State, Terms, argument};
-use super::polar::SECTORS;
 use super::rings::Cells;
 use super::spectrum::TileSpectra;
 use num_complex::Complex64;
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::f64::consts::TAU;
+use vitreous_compute::spectrum_cells::SECTORS;
 use vitreous_model::ctf::{CtfParams, DefocusSurface};
 use vitreous_model::exposure::OpticsGroup;
 

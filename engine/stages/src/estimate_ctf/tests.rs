@@ -2,7 +2,6 @@
 
 use super::curve::judge;
 use super::fit::fit;
-use super::polar::{PolarGrid, SECTORS};
 use super::rings::Cells;
 use super::run::estimate_pixels;
 use super::search::Search;
@@ -18,6 +17,7 @@ use rand_distr::{Distribution, Gamma, StandardNormal};
 use std::path::Path;
 use vitreous_compute::comm::{Comm, Solo, Threads};
 use vitreous_compute::fourier::HalfImage;
+use vitreous_compute::spectrum_cells::{SECTORS, SpectrumCells};
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};
 use vitreous_formats::table;
 use vitreous_jobs::estimate_ctf::EstimateCtf as Params;
@@ -61,7 +61,7 @@ fn angle_between(a: f64, b: f64) -> f64 {
 /// The mean spectrum of `tiles` independent tiles: steep background, CTF² under an envelope times `signal`, noise as a mean
 /// of exponentials.
 fn synthetic_cells(truth: &CtfParams, tiles: f64, signal: f64, seed: u64) -> Cells {
-    let grid = PolarGrid::new(512, 1.4);
+    let grid = SpectrumCells::new(512, 1.4);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let power: Vec<f64> = (0..grid.len())
         .map(|cell| {
@@ -154,7 +154,7 @@ fn standard_errors_tell_how_far_off_fits_are() {
 
 /// Spectra of 5 × 5 tiles, 358 Å apart, each with the defocus of its middle.
 fn synthetic_tiles(truth: &CtfParams, surface: &DefocusSurface, signal: f64, seed: u64) -> TileSpectra {
-    let grid = PolarGrid::shared(512, 1.4);
+    let grid = SpectrumCells::shared(512, 1.4);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let tiles = (0..25).map(|i| {
         let centre_a = [358.4 * f64::from(i % 5 - 2), 358.4 * f64::from(i / 5 - 2)];
@@ -305,7 +305,7 @@ fn synthetic_micrograph(truth: &CtfParams, n: usize, pixel_size_a: f64, seed: u6
 fn a_micrograph_of_noise_seen_through_a_ctf_is_fitted() {
     let truth = ctf(17_000.0, 16_200.0, 25.0, 0.0);
     let pixels = synthetic_micrograph(&truth, 1536, 1.1, 3);
-    let estimate = estimate_pixels(&pixels, 1.1, &optics(), &Params::default()).unwrap();
+    let estimate = estimate_pixels(&Cpu, &pixels, 1.1, &optics(), &Params::default()).unwrap();
     let found = estimate.fitted.ctf;
     assert!((found.defocus_u_a - 17_000.0).abs() < 80.0, "{found:?}");
     assert!((found.defocus_v_a - 16_200.0).abs() < 80.0, "{found:?}");
@@ -326,7 +326,7 @@ fn real_micrographs_agree_with_ctffind() {
         let mut pixels = micrograph::read_pixels(&path, &source).unwrap();
         micrograph::repair_hot_pixels(&mut pixels);
         let begin = std::time::Instant::now();
-        let estimate = estimate_pixels(&pixels, pixel_size_a, &optics(), &Params::default()).unwrap();
+        let estimate = estimate_pixels(&Cpu, &pixels, pixel_size_a, &optics(), &Params::default()).unwrap();
         let found = estimate.summary();
         println!("{} {found:?} in {:.2} s", path.display(), begin.elapsed().as_secs_f64());
         for (got, wanted) in

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use std::f64::consts::{PI, TAU};
 use vitreous_compute::cpu::project::Projector;
 use vitreous_compute::fourier::{HalfImage, next_5_smooth, resample_image};
+use vitreous_compute::ops::template_correlation::Templates;
 use vitreous_compute::regrid::regridded;
 use vitreous_model::conventions::centre;
 use vitreous_model::pose::Rotation;
@@ -33,11 +34,9 @@ pub(super) struct Entry {
     pub view: u32,
     /// Turned so far, degrees.
     pub angle_deg: f64,
-    /// Transform on a tile, the template's centre pixel in the corner.
-    pub transform: Vec<Complex32>,
 }
 
-/// All templates at one working pixel size.
+/// All templates at one working pixel size, but for their transforms.
 #[derive(Debug, Clone)]
 pub(super) struct Bank {
     /// Edge of a tile, pixels.
@@ -94,14 +93,15 @@ impl Geometry {
 
 impl Bank {
     /// Projections of a map `[n, n, n]` of voxel edges `voxel_xyz_a` (Å, along x, y, z) in directions `view_step_deg`
-    /// apart over that part of the sphere that `group` leaves.
+    /// apart over that part of the sphere that `group` leaves. Their transforms beside them: one for each entry, on a tile, the
+    /// template's centre pixel in the corner.
     pub fn of_map(
         map: &Array3<f32>,
         voxel_xyz_a: [f64; 3],
         group: PointGroup,
         view_step_deg: f64,
         geometry: Geometry,
-    ) -> Self {
+    ) -> (Self, Templates) {
         let n = geometry.box_px();
         let map = regridded(map.view(), voxel_xyz_a, n, geometry.pixel_size_a, 0.0);
         let projector = Projector::new(map.view(), PADDING).expect("a regridded map should be a cube");
@@ -120,8 +120,8 @@ impl Bank {
         })
     }
 
-    /// Class averages `[n, n]` of pixel size `pixel_size_a` (Å).
-    pub fn of_images(images: &[Array2<f32>], pixel_size_a: f64, geometry: Geometry) -> Self {
+    /// Class averages `[n, n]` of pixel size `pixel_size_a` (Å), and their transforms as in [`Bank::of_map`].
+    pub fn of_images(images: &[Array2<f32>], pixel_size_a: f64, geometry: Geometry) -> (Self, Templates) {
         let n = geometry.box_px();
         let finer = (pixel_size_a / (FINE * geometry.pixel_size_a)).ceil().max(1.0) as usize;
         let fine: Vec<Array2<f32>> = images
@@ -133,7 +133,11 @@ impl Bank {
     }
 
     /// From `draw(view, angle in degrees)`, an image `[box, box]`.
-    fn of(views: usize, geometry: Geometry, draw: impl Fn(usize, f64) -> Array2<f32> + Sync) -> Self {
+    fn of(
+        views: usize,
+        geometry: Geometry,
+        draw: impl Fn(usize, f64) -> Array2<f32> + Sync,
+    ) -> (Self, Templates) {
         let (box_px, tile_px) = (geometry.box_px(), geometry.tile_px());
         let drawn = |view: usize, angle_deg: f64| {
             let mut image = draw(view, angle_deg);
@@ -141,28 +145,26 @@ impl Bank {
             image
         };
         let angles = geometry.angles_deg();
-        let wanted: Vec<(usize, f64)> =
-            (0..views).flat_map(|view| angles.iter().map(move |angle| (view, *angle))).collect();
-        let entries: Vec<Entry> = wanted
-            .into_par_iter()
-            .map(|(view, angle_deg)| {
-                let transform = on_tile(&drawn(view, angle_deg), tile_px);
-                Entry {
-                    view: view as u32,
-                    angle_deg,
-                    transform: transform.into_data().into_raw_vec_and_offset().0,
-                }
-            })
+        let entries: Vec<Entry> = (0..views as u32)
+            .flat_map(|view| angles.iter().map(move |&angle_deg| Entry { view, angle_deg }))
             .collect();
-        let power =
-            entries.iter().step_by(angles.len()).map(|entry| power_by_radius(&entry.transform, tile_px));
-        Self {
+        let each = tile_px * (tile_px / 2 + 1);
+        let mut transforms = vec![Complex32::ZERO; entries.len() * each];
+        transforms.par_chunks_exact_mut(each).zip(&entries).for_each(|(to, entry)| {
+            let transform = on_tile(&drawn(entry.view as usize, entry.angle_deg), tile_px);
+            to.iter_mut().zip(transform.data()).for_each(|(to, from)| *to = *from);
+        });
+        let power = transforms.chunks_exact(each).step_by(angles.len());
+        let bank = Self {
             tile_px,
             box_px,
-            power: power.collect(),
+            power: power.map(|transform| power_by_radius(transform, tile_px)).collect(),
             views: (0..views).map(|view| drawn(view, 0.0)).collect(),
             entries,
-        }
+        };
+        let templates = Templates::new(tile_px, bank.entries.len(), transforms)
+            .expect("each template should have the size of a tile");
+        (bank, templates)
     }
 }
 
@@ -273,7 +275,7 @@ mod tests {
             if (31..=33).contains(&y) && (32..52).contains(&x) { 1.0 } else { 0.0 }
         });
         let geometry = Geometry { pixel_size_a: 4.0, diameter_a: 100.0, angle_step_deg: 90.0 };
-        let bank = Bank::of_images(&[image], 2.0, geometry);
+        let (bank, templates) = Bank::of_images(&[image], 2.0, geometry);
         assert_eq!((bank.views.len(), bank.entries.len(), bank.box_px), (1, 4, 34));
         let view = &bank.views[0];
         // 10 px of 4 Å, to the right
@@ -281,7 +283,7 @@ mod tests {
         let quarter = bank.entries[1].angle_deg;
         assert_eq!(quarter, 90.0);
         let mut back = HalfImage::zeros(bank.tile_px, bank.tile_px);
-        back.data_mut().as_slice_mut().unwrap().copy_from_slice(&bank.entries[1].transform);
+        back.data_mut().as_slice_mut().unwrap().copy_from_slice(templates.transform(1));
         let pixels = back.into_pixels();
         // turned from x towards y
         assert!(pixels[[8, 0]] > 0.4 && pixels[[0, 8]] < 0.1, "{} {}", pixels[[8, 0]], pixels[[0, 8]]);

@@ -4,12 +4,11 @@ use super::bank::Bank;
 use crate::micrograph::median_of;
 use crate::picking::binned::Binned;
 use crate::picking::contamination::box_mean;
-use ndarray::{Array2, ArrayView2, s};
-use num_complex::Complex32;
-use rayon::prelude::*;
+use ndarray::{Array2, s};
 use vitreous_compute::fourier::{
     HalfImage, high_pass_weight, low_pass_weight, next_5_smooth, radius_of, shell_power,
 };
+use vitreous_compute::ops::template_correlation::{CorrelationTile, Search, TemplateCorrelation};
 use vitreous_model::conventions::signed_frequency;
 use vitreous_model::ctf::CtfParams;
 
@@ -55,15 +54,17 @@ struct Prepared {
     margin: usize,
 }
 
-/// Normalised cross-correlation with every entry of `bank`.
+/// Normalised cross-correlation with every entry of `bank`, whose `templates` the device has.
 ///
 /// The micrograph is whitened (divided by the root of its own power spectrum), which makes the correlation the best
 /// linear detector in coloured noise; the template's contrast transfer is that of this micrograph. A score is
 /// `Σ X T / |T|` of the whitened two over the local standard deviation, so it is 1 standard deviation of noise whatever
 /// the template. Empty places are not raised: the local standard deviation counts from the usual one up.
-pub(super) fn correlate(
+pub(super) fn correlate<D: TemplateCorrelation>(
+    device: &D,
     binned: &Binned,
     bank: &Bank,
+    templates: &D::Bank,
     ctf: Option<&CtfParams>,
     band: Band,
     diameter_px: f64,
@@ -75,18 +76,21 @@ pub(super) fn correlate(
     let step = bank.tile_px - bank.box_px;
     let origins: Vec<(usize, usize)> =
         (0..height).step_by(step).flat_map(|y| (0..width).step_by(step).map(move |x| (y, x))).collect();
-    let tiles: Vec<Best> = origins
-        .par_iter()
-        .map(|&(y, x)| {
-            let shape = (step.min(height - y), step.min(width - x));
-            best_of_tile(&tile_at(&prepared, bank, y, x), bank, &norms, shape)
+    let tiles: Vec<CorrelationTile> = origins
+        .iter()
+        .map(|&(y, x)| CorrelationTile {
+            pixels: tile_at(&prepared, bank, y, x),
+            size: [step.min(height - y), step.min(width - x)],
         })
         .collect();
+    let scales: Vec<f32> = bank.entries.iter().map(|entry| 1.0 / norms[entry.view as usize]).collect();
+    let search = Search { first: [bank.box_px / 2; 2], scales: &scales };
+    let matches = device.best_matches(templates, &tiles, search).expect("tiles should be those of the bank");
     let mut best = Best { score: Array2::zeros((height, width)), entry: Array2::zeros((height, width)) };
-    for ((y, x), tile) in origins.into_iter().zip(tiles) {
+    for ((y, x), tile) in origins.into_iter().zip(matches) {
         let (h, w) = tile.score.dim();
         best.score.slice_mut(s![y..y + h, x..x + w]).assign(&tile.score);
-        best.entry.slice_mut(s![y..y + h, x..x + w]).assign(&tile.entry);
+        best.entry.slice_mut(s![y..y + h, x..x + w]).assign(&tile.template);
     }
     best.score.zip_mut_with(&prepared.roughness, |score, rough| *score /= rough);
     best
@@ -136,7 +140,7 @@ fn prepare(
 }
 
 /// The tile whose first valid output is pixel (y, x) of the micrograph; 0 beyond the margin.
-fn tile_at(prepared: &Prepared, bank: &Bank, y: usize, x: usize) -> HalfImage {
+fn tile_at(prepared: &Prepared, bank: &Bank, y: usize, x: usize) -> Array2<f32> {
     let (ny, nx) = prepared.filtered.dim();
     let first = |at: usize| at + prepared.margin - bank.box_px / 2;
     let (top, left) = (first(y), first(x));
@@ -144,31 +148,7 @@ fn tile_at(prepared: &Prepared, bank: &Bank, y: usize, x: usize) -> HalfImage {
     let (rows, columns) = (bank.tile_px.min(ny - top), bank.tile_px.min(nx - left));
     tile.slice_mut(s![..rows, ..columns])
         .assign(&prepared.filtered.slice(s![top..top + rows, left..left + columns]));
-    HalfImage::of(tile.view())
-}
-
-/// The best entry at the first `shape` places where no template reaches over the tile's edge.
-fn best_of_tile(tile: &HalfImage, bank: &Bank, norms: &[f32], shape: (usize, usize)) -> Best {
-    let first = bank.box_px / 2;
-    let row = bank.tile_px / 2 + 1;
-    let inside = s![first..first + shape.0, first..first + shape.1];
-    let mut best = Best { score: Array2::from_elem(shape, f32::NEG_INFINITY), entry: Array2::zeros(shape) };
-    for (index, entry) in (0_u32..).zip(&bank.entries) {
-        let template = ArrayView2::from_shape((bank.tile_px, row), &entry.transform)
-            .expect("a template should have the size of a tile");
-        let mut product = tile.clone();
-        product.data_mut().zip_mut_with(&template, |value: &mut Complex32, t| *value *= t.conj());
-        let pixels = product.into_pixels();
-        let scale = 1.0 / norms[entry.view as usize];
-        ndarray::Zip::from(&mut best.score).and(&mut best.entry).and(pixels.slice(inside)).for_each(
-            |score, which, &value| {
-                if value * scale > *score {
-                    (*score, *which) = (value * scale, index);
-                }
-            },
-        );
-    }
-    best
+    tile
 }
 
 /// `|T|` of a whitened template with its contrast transfer; `power` by radius on a tile of `n` pixels.

@@ -22,6 +22,6 @@ impl Stage for PickTemplates {
     }
 
     fn run(&self, ctx: &Ctx<'_>) -> Result<Report, StageError> {
-        run::run(ctx)
+        run::run(ctx, ctx.device)
     }
 }

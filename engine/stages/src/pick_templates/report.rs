@@ -6,6 +6,7 @@ use crate::picking::figures::{Circle, Scale, count_figure, histogram, micrograph
 use crate::picking::report_of;
 use ndarray::Array2;
 use serde_json::json;
+use vitreous_compute::ops::template_correlation::TemplateCorrelation;
 use vitreous_model::exposure::Exposure;
 use vitreous_model::report::{Axis, Figure, Report, Skipped};
 
@@ -14,10 +15,10 @@ const SHOWN: usize = 60;
 const SHOWN_IN_A_ROW: usize = 12;
 
 /// The report, with the pictures of [`image_of`].
-pub(super) fn make(
+pub(super) fn make<D: TemplateCorrelation>(
     done: &[(&Exposure, Picked)],
     images: Vec<Figure>,
-    plan: &Plan,
+    plan: &Plan<'_, D>,
     skipped: Vec<Skipped>,
 ) -> Report {
     let counts: Vec<usize> = done.iter().map(|(_, picked)| picked.found.len()).collect();
@@ -70,10 +71,10 @@ pub(super) fn make(
 }
 
 /// A micrograph with a circle at every pick, `edge` pixels along its longer edge. `index` tells the figure from others.
-pub(super) fn image_of(
+pub(super) fn image_of<D: TemplateCorrelation>(
     index: usize,
     pixels: &Array2<f32>,
-    plan: &Plan,
+    plan: &Plan<'_, D>,
     exposure: &Exposure,
     picked: &Picked,
     edge: usize,

@@ -14,6 +14,7 @@ use crate::{Ctx, StageError, micrograph, thumbnail};
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+use vitreous_compute::ops::template_correlation::{TemplateCorrelation, Templates};
 use vitreous_formats::mrc::read_volume;
 use vitreous_formats::{open_image, table};
 use vitreous_jobs::pick_templates::PickTemplates;
@@ -63,7 +64,8 @@ pub(super) struct Picked {
 }
 
 /// What is the same for all micrographs.
-pub(super) struct Plan {
+pub(super) struct Plan<'d, D: TemplateCorrelation> {
+    pub device: &'d D,
     pub params: PickTemplates,
     pub diameter_a: f64,
     pub band: Band,
@@ -71,15 +73,18 @@ pub(super) struct Plan {
     pub micrograph_pixel_a: f64,
     pub bin: usize,
     pub bank: Bank,
+    /// The bank's templates on the device.
+    pub templates: D::Bank,
 }
 
-impl Plan {
+impl<'d, D: TemplateCorrelation> Plan<'d, D> {
     /// For micrographs of one pixel size; `templates` makes the bank.
     pub fn new(
+        device: &'d D,
         params: &PickTemplates,
         diameter_a: f64,
         micrograph_pixel_a: f64,
-        templates: impl FnOnce(Geometry) -> Result<Bank, StageError>,
+        templates: impl FnOnce(Geometry) -> Result<(Bank, Templates), StageError>,
     ) -> Result<Self, StageError> {
         let bin = ((params.low_pass / PIXELS_PER_DETAIL / micrograph_pixel_a) as usize).max(1);
         let geometry = Geometry {
@@ -89,8 +94,18 @@ impl Plan {
         };
         let high_pass_a = params.high_pass.unwrap_or(HIGH_PASS_DIAMETERS * diameter_a);
         let band = Band { high_pass_a, low_pass_a: params.low_pass };
-        let bank = templates(geometry)?;
-        Ok(Self { params: params.clone(), diameter_a, band, micrograph_pixel_a, bin, bank })
+        let (bank, templates) = templates(geometry)?;
+        let templates = device.bank(templates);
+        Ok(Self {
+            device,
+            params: params.clone(),
+            diameter_a,
+            band,
+            micrograph_pixel_a,
+            bin,
+            bank,
+            templates,
+        })
     }
 
     pub fn working_pixel_a(&self) -> f64 {
@@ -119,7 +134,15 @@ impl Plan {
             params.white_particles,
         )?;
         let ctf = ctf.filter(|_| params.ctf);
-        let best = correlate(&binned, &self.bank, ctf, self.band, diameter_a / working_a);
+        let best = correlate(
+            self.device,
+            &binned,
+            &self.bank,
+            &self.templates,
+            ctf,
+            self.band,
+            diameter_a / working_a,
+        );
         let terrain = Terrain::of(&binned.image, (diameter_a / working_a).round() as usize);
         let (height, width) = pixels.dim();
         let masked = |peak: &Peak| {
@@ -159,7 +182,7 @@ impl Plan {
 }
 
 /// The stage.
-pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
+pub(super) fn run<D: TemplateCorrelation>(ctx: &Ctx<'_>, device: &D) -> Result<Report, StageError> {
     let params: PickTemplates = ctx.params()?;
     params.validate()?;
     let diameter_a =
@@ -167,7 +190,8 @@ pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     let set = micrograph::read_set(ctx)?;
     let pixel_size_a =
         set.exposures.iter().find_map(|e| e.micrograph.as_ref()).map_or(1.0, |m| m.pixel_size_a);
-    let plan = Plan::new(&params, diameter_a, pixel_size_a, |geometry| templates(ctx, &params, geometry))?;
+    let plan =
+        Plan::new(device, &params, diameter_a, pixel_size_a, |geometry| templates(ctx, &params, geometry))?;
     let items: Vec<Item> = set.exposures.iter().map(|exposure| item(ctx, &params, exposure)).collect();
     let outcomes = for_each_item(ctx, "micrographs", &items, params.max_bad_fraction, |index| {
         pick_one(ctx, &plan, &set, &set.exposures[index])
@@ -190,9 +214,9 @@ pub(super) fn run(ctx: &Ctx<'_>) -> Result<Report, StageError> {
     Ok(report)
 }
 
-fn pick_one(
+fn pick_one<D: TemplateCorrelation>(
     ctx: &Ctx<'_>,
-    plan: &Plan,
+    plan: &Plan<'_, D>,
     set: &ExposureSet,
     exposure: &Exposure,
 ) -> Result<Picked, StageError> {
@@ -228,7 +252,11 @@ fn item(ctx: &Ctx<'_>, params: &PickTemplates, exposure: &Exposure) -> Item {
 }
 
 /// The bank of the job's volume or class averages.
-fn templates(ctx: &Ctx<'_>, params: &PickTemplates, geometry: Geometry) -> Result<Bank, StageError> {
+fn templates(
+    ctx: &Ctx<'_>,
+    params: &PickTemplates,
+    geometry: Geometry,
+) -> Result<(Bank, Templates), StageError> {
     match (ctx.optional_input("volume"), &params.class_averages) {
         (Some(input), None) => {
             let map = read_volume(&input.path)?;

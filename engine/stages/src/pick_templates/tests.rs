@@ -69,8 +69,8 @@ fn params() -> Params {
     Params { diameter: Some(DIAMETER_A), view_step: 30.0, angle_step: 15.0, ..Params::default() }
 }
 
-fn plan(params: &Params) -> Plan {
-    Plan::new(params, DIAMETER_A, PIXEL_A, |geometry| {
+fn plan(params: &Params) -> Plan<'static, Cpu> {
+    Plan::new(&Cpu, params, DIAMETER_A, PIXEL_A, |geometry| {
         Ok(Bank::of_map(&map(), [PIXEL_A; 3], PointGroup::C1, params.view_step, geometry))
     })
     .unwrap()
@@ -81,7 +81,7 @@ fn particles_are_found_where_they_are_and_turned_as_they_are() {
     let truth = places();
     let image = micrograph(512, &truth, 1.0, 4);
     let projection = map().sum_axis(ndarray::Axis(0));
-    let plan = Plan::new(&params(), DIAMETER_A, PIXEL_A, |geometry| {
+    let plan = Plan::new(&Cpu, &params(), DIAMETER_A, PIXEL_A, |geometry| {
         Ok(Bank::of_images(&[projection], PIXEL_A, geometry))
     })
     .unwrap();

@@ -1,19 +1,19 @@
 //! Polar cells of the half plane of a power spectrum.
 
+use crate::fourier::{friedel_count, radius_of};
 use ndarray::Array2;
 use num_complex::Complex32;
 use std::f64::consts::PI;
 use std::sync::{Arc, Mutex, PoisonError};
-use vitreous_compute::fourier::{friedel_count, radius_of};
 use vitreous_model::conventions::{shell_of, signed_frequency};
 
 /// Sectors of the half circle: 3° each, in which the CTF of any sane astigmatism is constant.
-pub(super) const SECTORS: usize = 60;
+pub const SECTORS: usize = 60;
 
 /// Which pixel of a tile's spectrum lies in which cell: cells of one Fourier pixel times [`SECTORS`] sectors, index
 /// `ring · SECTORS + sector`.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct PolarGrid {
+pub struct SpectrumCells {
     /// Edge of the tile whose spectrum it is, pixels.
     pub tile: usize,
     /// Rings, from 0.
@@ -26,15 +26,15 @@ pub(super) struct PolarGrid {
     pub azimuth: Vec<f64>,
     /// Pixels of the half plane in the cell, each a value of its own.
     pub pixels: Vec<f64>,
-    /// Cell of each pixel of the half transform `[tile, tile/2 + 1]`; [`PolarGrid::len`] for those outside.
-    cell_of: Vec<u32>,
+    /// Cell of each pixel of the half transform `[tile, tile/2 + 1]`; [`SpectrumCells::len`] for those outside.
+    pub cell_of: Vec<u32>,
 }
 
 /// The grid that was used last: micrographs of a set have the same.
-static LAST: Mutex<Option<(u64, Arc<PolarGrid>)>> = Mutex::new(None);
+static LAST: Mutex<Option<(u64, Arc<SpectrumCells>)>> = Mutex::new(None);
 
-impl PolarGrid {
-    /// As [`PolarGrid::new`]; made once for micrographs of one kind after the other.
+impl SpectrumCells {
+    /// As [`SpectrumCells::new`]; made once for micrographs of one kind after the other.
     pub fn shared(tile: usize, pixel_size_a: f64) -> Arc<Self> {
         let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((bits, grid)) = &*last
@@ -85,6 +85,11 @@ impl PolarGrid {
         self.pixels.len()
     }
 
+    /// Whether there are none: tiles of less than two pixels have none.
+    pub fn is_empty(&self) -> bool {
+        self.pixels.is_empty()
+    }
+
     /// Mean power by cell of the central part of a half transform (corner layout, of at least `tile` rows); 0 where a
     /// cell has no pixel.
     pub fn power_of(&self, half: &Array2<Complex32>) -> Vec<f32> {
@@ -108,7 +113,7 @@ mod tests {
 
     #[test]
     fn every_independent_pixel_is_in_one_cell_at_its_place() {
-        let grid = PolarGrid::new(256, 1.5);
+        let grid = SpectrumCells::new(256, 1.5);
         let expected = (1..256)
             .flat_map(|y| (0..129).map(move |x| (signed_frequency(y, 256), x)))
             .chain((1..129).map(|x| (0, x)))
@@ -130,7 +135,7 @@ mod tests {
 
     #[test]
     fn the_power_of_a_larger_transform_is_that_of_its_central_part() {
-        let grid = PolarGrid::new(64, 1.5);
+        let grid = SpectrumCells::new(64, 1.5);
         let wide = Array2::from_shape_fn((96, 49), |(y, x)| {
             Complex32::new(signed_frequency(y, 96) as f32, 2.0 * x as f32)
         });
