@@ -4,5 +4,6 @@
 
 #include "align.cu"
 
-SHIM_KERNEL(normal_equations);
-SHIM_KERNEL(shell_sums);
+SHIM_KERNEL(align_samples);
+SHIM_KERNEL(align_normal_equations);
+SHIM_KERNEL(align_shell_sums);

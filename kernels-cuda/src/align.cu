@@ -1,143 +1,210 @@
 // Family `align`: CUDA twin of compute/src/cpu/align. Contract: compute/src/ops/align.rs.
 //
-// A block of threads for each pose, or for each shell of a pose; threads take the points in turn, so that neighbours read
-// neighbouring cells of the grid. Their sums are added in one order, so nothing depends on the order of threads.
+// Images are read once (`align_samples`): their values at the points of a lattice, their CTF and noise there. Then one
+// block sums over a part of a band for one pose, or over a shell of one image; the host adds up the parts and says where
+// to look next (compute/src/levenberg.rs). Sums have a fixed order: no result depends on what else is in the launch.
 
-#include "device_code.cuh"
+#include "block_sums.cuh"
+#include "lattice_ctf.cuh"
+#include "slice_gradient.cuh"
 
-#define THREADS 128
-#define SUMS 21 // logL, five of the gradient, fifteen of the Hessian
+// Points of a band that one block sums over: 32 for each thread, so that sums in single precision are short.
+#define POINTS_OF_PART 4096
 
-struct AlignShape {
-    int poses;  // in this launch
-    int points; // of the band, or of all shells
-    int stride; // points from one image to the next
-    int reach;  // grid steps from the origin to the last point
-    float scale; // grid steps per Fourier pixel
-    float per_px; // 2 pi over the box edge
-};
+#define PARAMETERS 5
 
-struct Point {
+// logL, gradient, upper triangle of the Hessian row by row.
+#define NORMAL_SUMS 21
+
+// Residual, cross, model.
+#define SHELL_SUMS 3
+
+// One image at one point.
+struct alignas(16) Sample {
     float re, im;
-    float transfer; // CTF times amplitude
-    float over_noise;
+    float transfer;   // CTF times amplitude
+    float over_noise; // 1/s2
 };
 
-struct Pose {
-    float rotation[9]; // rows: volume axes, columns: image axes
-    float turns[2];    // the shift over the box edge: turns per Fourier pixel
+// How an image was made.
+struct ImageTransfer {
+    LatticeCtf ctf;
+    double amplitude;
 };
 
-// The image's coefficient moved back by the shift.
-__device__ static inline float2 moved_back(const Point point, const Pose pose, const float2 q) {
+// A pose of an image of the batch.
+struct PosedImage {
+    float matrix[9]; // rotation, row by row
+    float turns[2];  // shift in boxes: turns of the phase per Fourier pixel
+    int image;
+};
+
+struct SampleShape {
+    int points; // of the lattice, that images are read at
+    int end;    // largest coordinate of these points
+    int shells; // of the noise
+};
+
+__device__ static inline float radius_of(float2 q) {
+    return (float)sqrt((double)q.x * q.x + (double)q.y * q.y);
+}
+
+__device__ static inline float over_noise_at(const double* noise, double radius) {
+    const int shell = (int)radius;
+    const double fraction = radius - shell;
+    const double variance = noise[shell] * (1.0 - fraction) + noise[shell + 1] * fraction;
+    // the smallest normal number of single precision
+    return (float)(1.0 / fmax(variance, 1.1754943508222875e-38));
+}
+
+extern "C" __global__ void align_samples(
+    Sample* out,                     // [images][points]
+    const float2* images,            // [images][2 end + 1][end + 1]: coefficients, qy from -end, qx from 0
+    const float2* points,            // [points]: qx, qy in Fourier pixels
+    const ImageTransfer* transfers,  // [images]
+    const double* noise,             // [images][shells]: s2
+    SampleShape shape) {
+    const int point = blockIdx.x * blockDim.x + threadIdx.x;
+    const int image = blockIdx.y;
+    if (point >= shape.points) return;
+    const float2 q = points[point];
+    const long long row = (long long)image * (2 * shape.end + 1) + (int)q.y + shape.end;
+    const float2 value = images[row * (shape.end + 1) + (int)q.x];
+    Sample sample;
+    sample.re = value.x;
+    sample.im = value.y;
+    sample.transfer = (float)transfers[image].amplitude * ctf_at(&transfers[image].ctf, q.x, q.y);
+    sample.over_noise = over_noise_at(noise + (long long)image * shape.shells, radius_of(q));
+    out[(long long)image * shape.points + point] = sample;
+}
+
+// The reference and how slices lie in it.
+struct SliceShape {
+    int reach;    // grid steps from the origin to the last point
+    float scale;  // grid steps per Fourier pixel
+    float per_px; // turn of the phase in radians per pixel of shift and Fourier pixel
+};
+
+// Image times e^{2 pi i q t / N}: moved back by its shift.
+__device__ static inline float2 moved_back(const Sample& sample, const PosedImage& pose, float2 q) {
     float sine, cosine;
     sincospif(2.0f * fmaf(q.x, pose.turns[0], q.y * pose.turns[1]), &sine, &cosine);
-    return make_float2(point.re * cosine - point.im * sine, point.re * sine + point.im * cosine);
+    return make_float2(sample.re * cosine - sample.im * sine, sample.re * sine + sample.im * cosine);
 }
 
-// A point of the slice, along an axis of the volume in grid steps.
-__device__ static inline float along(const Pose pose, int axis, const float2 q, float scale) {
-    return scale * fmaf(pose.rotation[3 * axis], q.x, pose.rotation[3 * axis + 1] * q.y);
+// Where the point `q` of a slice lies, grid steps along an axis of the volume.
+__device__ static inline float place(const PosedImage& pose, int axis, float2 q, float scale) {
+    return fmaf(pose.matrix[3 * axis] * scale, q.x, pose.matrix[3 * axis + 1] * scale * q.y);
 }
 
-extern "C" __global__ void normal_equations(
-    double* out,          // [poses][21]: logL, gradient, upper triangle of the Hessian row by row
-    const float2* volume, // [2 reach + 1][2 reach + 1][reach + 1]
-    const float2* q,      // [points]: Fourier pixels
-    const float* window,  // [points]: weight of the band
-    const Point* images,  // [images][stride]
-    const int* image_of,  // [poses]
-    const Pose* poses,    // [poses]
-    AlignShape shape) {
-    __shared__ float partial[SUMS][THREADS + 1];
-    const Pose pose = poses[blockIdx.x];
-    const Point* image = images + (long long)image_of[blockIdx.x] * shape.stride;
-    const Grid grid = {volume, shape.reach};
-    float sums[SUMS];
-    for (int s = 0; s < SUMS; s++) sums[s] = 0.0f;
-    for (int i = threadIdx.x; i < shape.points; i += THREADS) {
-        const float2 here = q[i];
-        const Point point = image[i];
-        const float weight = window[i] * point.over_noise;
-        const ValueAndGradient found = value_and_gradient_at(
-            grid, along(pose, 0, here, shape.scale), along(pose, 1, here, shape.scale), along(pose, 2, here, shape.scale));
-        const float2 x = moved_back(point, pose, here);
-        const float mr = point.transfer * found.value.x, mi = point.transfer * found.value.y;
-        // derivatives by the rotation vector in the image's frame and by the shift
-        const float slope = point.transfer * shape.scale;
-        float2 in_frame[3];
-        for (int column = 0; column < 3; column++) {
-            float re = 0.0f, im = 0.0f;
-            for (int axis = 0; axis < 3; axis++) {
-                re = fmaf(found.along[axis].x, pose.rotation[3 * axis + column], re);
-                im = fmaf(found.along[axis].y, pose.rotation[3 * axis + column], im);
-            }
-            in_frame[column] = make_float2(slope * re, slope * im);
-        }
-        const float ux = shape.per_px * here.x, uy = shape.per_px * here.y;
-        const float2 derivative[5] = {
-            make_float2(in_frame[2].x * here.y, in_frame[2].y * here.y),
-            make_float2(-in_frame[2].x * here.x, -in_frame[2].y * here.x),
-            make_float2(in_frame[1].x * here.x - in_frame[0].x * here.y, in_frame[1].y * here.x - in_frame[0].y * here.y),
-            make_float2(ux * mi, -ux * mr),
-            make_float2(uy * mi, -uy * mr),
-        };
-        // 2 Re(X conj M) - |M|^2
-        sums[0] = fmaf(weight, mr * (2.0f * x.x - mr) + mi * (2.0f * x.y - mi), sums[0]);
-        int pair = 6;
-        for (int a = 0; a < 5; a++) {
-            const float wr = 2.0f * weight * derivative[a].x, wi = 2.0f * weight * derivative[a].y;
-            sums[1 + a] = fmaf(wr, x.x - mr, fmaf(wi, x.y - mi, sums[1 + a]));
-            for (int b = a; b < 5; b++, pair++) {
-                sums[pair] = fmaf(wr, derivative[b].x, fmaf(wi, derivative[b].y, sums[pair]));
-            }
+struct NormalShape {
+    SliceShape slice;
+    int points; // of the lattice, that images were read at
+    int band;   // points of the band, the first of these
+    int parts;  // of the band
+};
+
+// Adds a point to the sums of its thread; `weight` is that of the band over s2.
+__device__ static inline void add_point(float* sums, const PosedImage& pose, const Sample& sample, float2 q, float weight,
+                                        const SliceShape& shape, const Grid grid) {
+    float2 g[3];
+    float2 model = value_and_gradient_at(grid, place(pose, 0, q, shape.scale), place(pose, 1, q, shape.scale),
+                                         place(pose, 2, q, shape.scale), g);
+    const float2 image = moved_back(sample, pose, q);
+    model.x *= sample.transfer;
+    model.y *= sample.transfer;
+    const float2 residual = make_float2(image.x - model.x, image.y - model.y);
+    // 2 Re(X conj M) - |M|^2
+    const float gain = model.x * (image.x + residual.x) + model.y * (image.y + residual.y);
+    sums[0] = fmaf(weight, gain, sums[0]);
+
+    // the gradient along the axes of the image, per Fourier pixel, with the CTF
+    const float factor = shape.scale * sample.transfer;
+    float2 along[3];
+    for (int axis = 0; axis < 3; axis++) {
+        const float a = pose.matrix[axis] * factor, b = pose.matrix[3 + axis] * factor, c = pose.matrix[6 + axis] * factor;
+        along[axis].x = fmaf(a, g[0].x, fmaf(b, g[1].x, c * g[2].x));
+        along[axis].y = fmaf(a, g[0].y, fmaf(b, g[1].y, c * g[2].y));
+    }
+    const float px = shape.per_px * q.x, py = shape.per_px * q.y;
+    const float2 derivatives[PARAMETERS] = {
+        make_float2(along[2].x * q.y, along[2].y * q.y),
+        make_float2(-along[2].x * q.x, -along[2].y * q.x),
+        make_float2(fmaf(along[1].x, q.x, -along[0].x * q.y), fmaf(along[1].y, q.x, -along[0].y * q.y)),
+        make_float2(px * model.y, -px * model.x),
+        make_float2(py * model.y, -py * model.x),
+    };
+    int pair = 1 + PARAMETERS;
+    for (int a = 0; a < PARAMETERS; a++) {
+        const float re = 2.0f * weight * derivatives[a].x, im = 2.0f * weight * derivatives[a].y;
+        sums[1 + a] = fmaf(re, residual.x, fmaf(im, residual.y, sums[1 + a]));
+        for (int b = a; b < PARAMETERS; b++, pair++) {
+            sums[pair] = fmaf(re, derivatives[b].x, fmaf(im, derivatives[b].y, sums[pair]));
         }
     }
-    for (int s = 0; s < SUMS; s++) partial[s][threadIdx.x] = sums[s];
-    __syncthreads();
-    if (threadIdx.x < SUMS) {
-        double sum = 0.0;
-        for (int t = 0; t < THREADS; t++) sum += partial[threadIdx.x][t];
-        out[(long long)blockIdx.x * SUMS + threadIdx.x] = sum;
-    }
 }
 
-extern "C" __global__ void shell_sums(
-    double* out,             // [poses][shells][3]: residual, cross, model
+extern "C" __global__ void __launch_bounds__(SUMMING_THREADS) align_normal_equations(
+    double* out,             // [poses][parts][NORMAL_SUMS]
     const float2* volume,    // [2 reach + 1][2 reach + 1][reach + 1]
-    const float2* q,         // [points], shell by shell
-    const int* shell_starts, // [shells + 1]
-    const Point* images,     // [images][stride], in the order of q
-    const int* image_of,     // [poses]
-    const Pose* poses,       // [poses]
-    float modelled,          // radius up to which the model is taken, Fourier pixels
-    AlignShape shape) {
-    __shared__ float partial[3][THREADS + 1];
-    const Pose pose = poses[blockIdx.y];
-    const Point* image = images + (long long)image_of[blockIdx.y] * shape.stride;
-    const Grid grid = {volume, shape.reach};
-    float residual = 0.0f, cross = 0.0f, model = 0.0f;
-    for (int i = shell_starts[blockIdx.x] + threadIdx.x; i < shell_starts[blockIdx.x + 1]; i += THREADS) {
-        const float2 here = q[i];
-        const Point point = image[i];
-        float2 m = make_float2(0.0f, 0.0f);
-        if (sqrtf(here.x * here.x + here.y * here.y) <= modelled) {
-            const float2 value = value_at(grid, along(pose, 0, here, shape.scale), along(pose, 1, here, shape.scale),
-                                          along(pose, 2, here, shape.scale));
-            m = make_float2(point.transfer * value.x, point.transfer * value.y);
+    const Sample* samples,   // [images][points]
+    const float2* points,    // [points]: qx, qy in Fourier pixels
+    const float* window,     // [band]: weights of the band
+    const PosedImage* poses, // [poses]
+    NormalShape shape) {
+    const PosedImage pose = poses[blockIdx.x];
+    const Sample* image = samples + (long long)pose.image * shape.points;
+    const Grid grid = {volume, shape.slice.reach};
+    const int part = blockIdx.y;
+    const int end = min((part + 1) * POINTS_OF_PART, shape.band);
+    float sums[NORMAL_SUMS] = {};
+    for (int point = part * POINTS_OF_PART + threadIdx.x; point < end; point += SUMMING_THREADS) {
+        const Sample sample = image[point];
+        add_point(sums, pose, sample, points[point], window[point] * sample.over_noise, shape.slice, grid);
+    }
+    __shared__ BlockSums<NORMAL_SUMS> shared;
+    block_sums(shared, sums, out + ((long long)blockIdx.x * shape.parts + part) * NORMAL_SUMS);
+}
+
+struct ShellShape {
+    SliceShape slice;
+    int points;     // of the lattice, all read
+    int shells;
+    float modelled; // radius to which the model reaches, Fourier pixels
+};
+
+extern "C" __global__ void __launch_bounds__(SUMMING_THREADS) align_shell_sums(
+    double* out,             // [poses][shells][SHELL_SUMS]
+    const float2* volume,    // [2 reach + 1][2 reach + 1][reach + 1]
+    const Sample* samples,   // [images][points]
+    const float2* points,    // [points]: qx, qy in Fourier pixels
+    const int* by_shell,     // [points]: the points, shell after shell
+    const int* shell_starts, // [shells + 1]: where each shell's begin there
+    const PosedImage* poses, // [poses]
+    ShellShape shape) {
+    const PosedImage pose = poses[blockIdx.x];
+    const Sample* image = samples + (long long)pose.image * shape.points;
+    const Grid grid = {volume, shape.slice.reach};
+    const int shell = blockIdx.y;
+    float sums[SHELL_SUMS] = {};
+    for (int i = shell_starts[shell] + (int)threadIdx.x; i < shell_starts[shell + 1]; i += SUMMING_THREADS) {
+        const int point = by_shell[i];
+        const float2 q = points[point];
+        const Sample sample = image[point];
+        if (radius_of(q) > shape.modelled) {
+            sums[0] += sample.re * sample.re + sample.im * sample.im;
+            continue;
         }
-        const float2 x = moved_back(point, pose, here);
-        residual += (x.x - m.x) * (x.x - m.x) + (x.y - m.y) * (x.y - m.y);
-        cross += x.x * m.x + x.y * m.y;
-        model += m.x * m.x + m.y * m.y;
+        const float scale = shape.slice.scale;
+        float2 model = value_at(grid, place(pose, 0, q, scale), place(pose, 1, q, scale), place(pose, 2, q, scale));
+        model.x *= sample.transfer;
+        model.y *= sample.transfer;
+        const float2 moved = moved_back(sample, pose, q);
+        const float re = moved.x - model.x, im = moved.y - model.y;
+        sums[0] += re * re + im * im;
+        sums[1] += moved.x * model.x + moved.y * model.y;
+        sums[2] += model.x * model.x + model.y * model.y;
     }
-    partial[0][threadIdx.x] = residual;
-    partial[1][threadIdx.x] = cross;
-    partial[2][threadIdx.x] = model;
-    __syncthreads();
-    if (threadIdx.x < 3) {
-        double sum = 0.0;
-        for (int t = 0; t < THREADS; t++) sum += partial[threadIdx.x][t];
-        out[((long long)blockIdx.y * gridDim.x + blockIdx.x) * 3 + threadIdx.x] = sum;
-    }
+    __shared__ BlockSums<SHELL_SUMS> shared;
+    block_sums(shared, sums, out + ((long long)blockIdx.x * shape.shells + shell) * SHELL_SUMS);
 }

@@ -156,6 +156,14 @@ impl LatticeCtf {
         }
     }
 
+    /// The polynomial, in turns per power of a Fourier pixel: coefficients of qx², qx·qy, qy² and r⁴, the constant, and
+    /// those of r² (x² - y²), r² · 2xy and the real and imaginary parts of (x + iy)⁴.
+    pub fn coefficients(&self) -> [f64; 9] {
+        let [xx, xy, yy] = self.quadratic;
+        let [a, b, c, d] = self.tetragonal;
+        [xx, xy, yy, self.quartic, self.constant, a, b, c, d]
+    }
+
     /// The argument of the sine at `(qx, qy)` Fourier pixels, in turns.
     #[inline(always)]
     pub fn turns(&self, qx: f64, qy: f64) -> f64 {

@@ -18,7 +18,7 @@ pub fn of_family<R: Runtime>(family: &str, device: &AnyDevice<R>) -> Vec<Outcome
             };
             parity::insert::run(device).into_iter().chain([same]).collect()
         }
-        "align" => parity::align::run(device).into_iter().chain(parity::align::twins(device, &Cpu)).collect(),
+        "align" => parity::align::run_small(device),
         "ceilings" => parity::ceilings::run(device),
         "project" => parity::project::run(device),
         "warp" => {

@@ -2,6 +2,7 @@
 
 use super::{Outcome, largest_relative, nmse};
 use crate::fourier::{HalfImage, HalfVolume};
+use crate::ops::grid::PaddedGrid;
 use crate::ops::project::Project;
 use ndarray::{Array3, Axis};
 use num_complex::{Complex32, Complex64};
@@ -94,11 +95,7 @@ fn interpolation<D: Project>(
     let slicer = device.slicer(volume.view(), PAD, rmax).expect("a cubic volume should be accepted");
     let grid = device.slicer_grid(&slicer);
     let slices = device.slices(&slicer, rotations, rmax).expect("slices should be made");
-    let window = grid.window();
-    let divided = Array3::from_shape_fn((n, n, n), |(z, y, x)| {
-        (f64::from(volume[[z, y, x]]) / (window[z] * window[y] * window[x])) as f32
-    });
-    let padded = HalfVolume::of_box_padded(divided.view(), grid.padded_n());
+    let padded = padded_transform(volume, &grid);
     let mut pairs = Vec::new();
     for (slice, rotation) in slices.iter().zip(rotations) {
         for ((y, x), &got) in slice.data().indexed_iter() {
@@ -125,8 +122,17 @@ fn interpolation<D: Project>(
     });
 }
 
-/// The sum over eight neighbours, in f64, any sign of any index.
-fn linear(volume: &HalfVolume, k: [f64; 3]) -> Complex64 {
+/// The transform that the contract says is interpolated.
+pub(super) fn padded_transform(volume: &Array3<f32>, grid: &PaddedGrid) -> HalfVolume {
+    let window = grid.window();
+    let divided = Array3::from_shape_fn(volume.dim(), |(z, y, x)| {
+        (f64::from(volume[[z, y, x]]) / (window[z] * window[y] * window[x])) as f32
+    });
+    HalfVolume::of_box_padded(divided.view(), grid.padded_n())
+}
+
+/// The sum over eight neighbours of a point in grid steps, in f64, any sign of any index.
+pub(super) fn linear(volume: &HalfVolume, k: [f64; 3]) -> Complex64 {
     let m = volume.n() as i64;
     let at = |x: i64, y: i64, z: i64| {
         let wrap = |i: i64| i.rem_euclid(m) as usize;

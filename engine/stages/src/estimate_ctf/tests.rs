@@ -16,6 +16,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Gamma, StandardNormal};
 use std::path::Path;
 use vitreous_compute::comm::{Comm, Solo, Threads};
+use vitreous_compute::device::Cpu;
 use vitreous_compute::fourier::HalfImage;
 use vitreous_compute::spectrum_cells::{SECTORS, SpectrumCells};
 use vitreous_formats::mrc::{MrcSpec, MrcWriter};

@@ -2,7 +2,10 @@
 
 use super::simd;
 use crate::cpu::pose_search::simd::Simd;
-use crate::likelihood::{ImageModel, band_window, spectrum_at};
+use crate::levenberg::ClimbBand;
+use crate::likelihood::{BAND_EDGE_PX, ImageModel, band_window, spectrum_at};
+use crate::ops::align::AlignLevel;
+use crate::ops::grid::PaddedGrid;
 use num_complex::Complex32;
 use vitreous_model::conventions::{shell_of, signed_frequency};
 
@@ -68,8 +71,30 @@ impl Lattice {
 
     /// Band weights of the points up to the band's end.
     pub fn band(&self, rmax: f64) -> Vec<f32> {
-        let count = self.points_within(rmax + 0.5 * crate::likelihood::BAND_EDGE_PX);
+        let count = self.points_within(rmax + 0.5 * BAND_EDGE_PX);
         self.radius[..count].iter().map(|&r| band_window(r.into(), rmax) as f32).collect()
+    }
+}
+
+/// A band on a lattice.
+#[derive(Debug, Clone)]
+pub struct Band {
+    /// What climbs must know of it.
+    pub climb: ClimbBand,
+    /// Weights of its points, the first of the lattice's.
+    pub window: Vec<f32>,
+}
+
+impl Band {
+    /// The band of `level`, cut to what a reference on `grid` holds.
+    pub fn new(lattice: &Lattice, grid: &PaddedGrid, level: &AlignLevel) -> Self {
+        let box_px = grid.n();
+        let reach = grid.radius(0.5 * box_px as f64).floor();
+        // points come by whole rings, so the ring beyond the edge must be on the grid too
+        let rmax = level.rmax.min(reach - 0.5 * BAND_EDGE_PX).max(1.0);
+        let mut window = lattice.band(rmax);
+        window.truncate(lattice.points_within(reach));
+        Self { climb: ClimbBand { rmax, keep: level.keep.max(1), box_px }, window }
     }
 }
 

@@ -1,4 +1,4 @@
-//! CPU twin of [`crate::ops::align`].
+//! CPU twin of [`crate::ops::align`]: one image after the other, each climb to its end; [`crate::levenberg`] leads.
 //!
 //! | file | |
 //! |---|---|
@@ -15,11 +15,11 @@ pub mod simd;
 use crate::cpu::pose_search::simd::Simd;
 use crate::cpu::project::Projector;
 use crate::device::Cpu;
+use crate::levenberg::Ascent;
 use crate::ops::align::{
     Align, AlignImage, AlignLevel, Alignment, NormalEquations, PixelPose, PosePrior, ShellSums,
 };
-use crate::pose_climb::{Band, Climb, Extent, best_distinct};
-use lattice::{Lattice, LatticeImage};
+use lattice::{Band, Lattice, LatticeImage};
 use normal::{Compared, NormalJob};
 use rayon::prelude::*;
 
@@ -45,7 +45,6 @@ struct Problem<'a> {
     image: &'a LatticeImage,
     weights: &'a [f32],
     prior: PosePrior,
-    extent: Extent,
     simd: Simd,
 }
 
@@ -64,15 +63,6 @@ impl Problem<'_> {
         self.prior.add_to(&pose, &mut found);
         found
     }
-
-    /// Levenberg–Marquardt from `start`.
-    fn climb(&self, start: PixelPose) -> Alignment {
-        let mut climb = Climb::new(start);
-        while let Some(pose) = climb.next_pose() {
-            climb.tell(self.evaluate(pose), &self.extent);
-        }
-        climb.end()
-    }
 }
 
 /// Refines the starts of one image through all bands.
@@ -88,8 +78,7 @@ fn align_one(
         return Vec::new();
     }
     work.image.read(lattice, &image.model, largest, largest);
-    let mut starts: Vec<(PixelPose, u32)> = image.starts.iter().map(|&pose| (pose, 0)).collect();
-    let mut kept: Vec<Alignment> = Vec::new();
+    let mut ascent = Ascent::new(image.starts);
     for band in bands {
         work.set_band(band);
         let problem = Problem {
@@ -98,18 +87,17 @@ fn align_one(
             image: &work.image,
             weights: &work.weights,
             prior: image.prior,
-            extent: band.extent,
             simd: Simd::detect(),
         };
-        let found = starts.iter().map(|&(pose, spent)| {
-            let mut end = problem.climb(pose);
-            end.evaluations += spent;
-            end
-        });
-        kept = best_distinct(found.collect(), band.keep, &band.extent);
-        starts = kept.iter().map(|end| (end.pose, end.evaluations)).collect();
+        ascent.begin(band.climb);
+        for climb in ascent.climbs_mut() {
+            while let Some(pose) = climb.proposal() {
+                climb.take(problem.evaluate(pose));
+            }
+        }
+        ascent.finish();
     }
-    kept
+    ascent.into_kept()
 }
 
 /// Sums by shell of one image at its first start.
@@ -178,7 +166,6 @@ impl Align for Cpu {
                 image: &work.image,
                 weights: &work.weights,
                 prior: image.prior,
-                extent: band.extent,
                 simd: Simd::detect(),
             };
             image.starts.first().map_or_else(NormalEquations::default, |&pose| problem.evaluate(pose))

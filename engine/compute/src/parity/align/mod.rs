@@ -1,5 +1,8 @@
 //! Cases of [`crate::ops::align`]: logL and gradients against formula (1) with exact slices and its central
-//! differences, refinement from perturbed poses against refinement from the truth.
+//! differences, refinement from perturbed poses against refinement from the truth; and, tightly, all sums against the same
+//! sums in f64 over the interpolated reference.
+
+mod interpolated;
 
 use super::Outcome;
 use super::phantom::{Oracle, Phantom, Truth};
@@ -134,8 +137,21 @@ fn perturbed(truth: &Truth, rmax: f64, n: usize, fraction: f64, rng: &mut ChaCha
 /// # Panics
 /// When the device refuses a volume.
 pub fn run<D: Align>(device: &D) -> Vec<Outcome> {
-    let mut outcomes = Vec::new();
-    for (n, rmax) in SIZES {
+    with_exact(device, &SIZES)
+}
+
+/// The cases for kernels that run on the host: of those against exact slices, which tell more of the interpolation than of
+/// the device, only the smallest box, as they take seconds and planted faults are many.
+///
+/// # Panics
+/// When the device refuses a volume.
+pub fn run_small<D: Align>(device: &D) -> Vec<Outcome> {
+    with_exact(device, &SIZES[..1])
+}
+
+fn with_exact<D: Align>(device: &D, sizes: &[(usize, f64)]) -> Vec<Outcome> {
+    let mut outcomes = interpolated::run(device);
+    for &(n, rmax) in sizes {
         let setting = setting(n, rmax);
         let slicer = device
             .slicer(setting.phantom.volume().view(), 2.0, 0.5 * n as f64)
@@ -254,137 +270,4 @@ fn refinement_errors<D: Align>(
         }
     }
     (regret, chi2 / (PARAMETERS * IMAGES) as f64)
-}
-
-/// Two devices add the same single-precision terms in different orders, some thousand of them; a coordinate that is off by
-/// 3e-5 of a grid step is in the gradient as that times the curvature.
-const TWIN_BOUND: f64 = 2e-4;
-
-/// Climbs end within 0.02 nats of where the next step would lead, and devices may end one step apart.
-const TWIN_CLIMB_BOUND: f64 = 0.1;
-
-/// A device against another, closer than either is to formula (1): even and prime boxes, images
-/// without starts and without a CTF.
-///
-/// # Panics
-/// When a device refuses a volume.
-pub fn twins<D: Align, E: Align>(device: &D, twin: &E) -> Vec<Outcome> {
-    let mut outcomes = Vec::new();
-    for (n, rmax) in [(17, 4.0), (24, 6.0), (32, 9.0)] {
-        let setting = setting(n, rmax);
-        let volume = setting.phantom.volume();
-        let padded = |n: usize| 0.5 * n as f64;
-        let slicer = device.slicer(volume.view(), 2.0, padded(n)).expect("the phantom should be a cube");
-        let other = twin.slicer(volume.view(), 2.0, padded(n)).expect("the phantom should be a cube");
-        let mut rng = ChaCha8Rng::seed_from_u64(5);
-        let mut starts: Vec<Vec<PixelPose>> = setting
-            .truths
-            .iter()
-            .map(|truth| (0..2).map(|_| perturbed(truth, rmax, n, 0.5, &mut rng)).collect())
-            .collect();
-        starts[1].clear();
-        let mut images = setting.align_images(&starts, PosePrior::of_shift(0.2 * n as f64));
-        images[2].model.ctf = None;
-        images[3].model.amplitude = 0.0;
-        let levels = [AlignLevel { rmax: 0.6 * rmax, keep: 2 }, AlignLevel { rmax, keep: 2 }];
-        let measured = [
-            ("normal equations", equations_apart(device, &slicer, twin, &other, rmax, &images), TWIN_BOUND),
-            ("sums by shell", shell_sums_apart(device, &slicer, twin, &other, rmax, &images), TWIN_BOUND),
-            ("ends of climbs", ends_apart(device, &slicer, twin, &other, &levels, &images), TWIN_CLIMB_BOUND),
-        ];
-        for (measure, error, bound) in measured {
-            outcomes.push(Outcome {
-                case: format!("two devices, box {n}, band to {rmax}"),
-                measure,
-                error,
-                bound,
-            });
-        }
-        let nothing = device.align(&slicer, &[], &images).iter().all(Vec::is_empty)
-            && device.align(&slicer, &levels, &[]).is_empty()
-            && device.normal_equations(&slicer, rmax, &[]).is_empty();
-        outcomes.push(Outcome {
-            case: format!("no levels and no images, box {n}"),
-            measure: "results out of nothing",
-            error: f64::from(u8::from(!nothing)),
-            bound: 0.0,
-        });
-    }
-    outcomes
-}
-
-/// Largest difference of normal equations, parameters in units of their curvature, over the energy.
-fn equations_apart<D: Align, E: Align>(
-    device: &D,
-    slicer: &D::Slicer,
-    twin: &E,
-    other: &E::Slicer,
-    rmax: f64,
-    images: &[AlignImage<'_>],
-) -> f64 {
-    let pairs = device.normal_equations(slicer, rmax, images).into_iter();
-    let mut worst = 0f64;
-    for (got, want) in pairs.zip(twin.normal_equations(other, rmax, images)) {
-        worst = worst.max((got.log_likelihood - want.log_likelihood).abs() / ENERGY);
-        for a in 0..PARAMETERS {
-            let unit = want.hessian[a][a].sqrt().max(f64::MIN_POSITIVE);
-            let apart =
-                |got: f64, want: f64, unit: f64| if got == want { 0.0 } else { (got - want).abs() / unit };
-            worst = worst.max(apart(got.gradient[a], want.gradient[a], unit * ENERGY.sqrt()));
-            for b in 0..PARAMETERS {
-                let units = unit * want.hessian[b][b].sqrt().max(f64::MIN_POSITIVE);
-                worst = worst.max(apart(got.hessian[a][b], want.hessian[a][b], units));
-            }
-        }
-    }
-    worst
-}
-
-/// Largest difference of sums by shell over the largest sum.
-fn shell_sums_apart<D: Align, E: Align>(
-    device: &D,
-    slicer: &D::Slicer,
-    twin: &E,
-    other: &E::Slicer,
-    rmax: f64,
-    images: &[AlignImage<'_>],
-) -> f64 {
-    let pairs = device.shell_sums(slicer, rmax, images).into_iter();
-    let mut worst = 0f64;
-    for (got, want) in pairs.zip(twin.shell_sums(other, rmax, images)) {
-        let lists = [
-            (got.residual, want.residual),
-            (got.cross, want.cross),
-            (got.model, want.model),
-            (got.points, want.points),
-        ];
-        for (got, want) in lists {
-            if got.len() != want.len() {
-                return f64::NAN;
-            }
-            worst = worst.max(super::largest_relative(got.into_iter().zip(want)));
-        }
-    }
-    worst
-}
-
-/// Largest difference of logL, nats, and of the number of ends, of refined poses.
-fn ends_apart<D: Align, E: Align>(
-    device: &D,
-    slicer: &D::Slicer,
-    twin: &E,
-    other: &E::Slicer,
-    levels: &[AlignLevel],
-    images: &[AlignImage<'_>],
-) -> f64 {
-    let pairs = device.align(slicer, levels, images).into_iter();
-    let mut worst = 0f64;
-    for (got, want) in pairs.zip(twin.align(other, levels, images)) {
-        let (Some(got), Some(want)) = (got.first(), want.first()) else {
-            worst = worst.max(if got.is_empty() == want.is_empty() { 0.0 } else { f64::NAN });
-            continue;
-        };
-        worst = worst.max((got.log_likelihood - want.log_likelihood).abs());
-    }
-    worst
 }
