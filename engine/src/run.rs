@@ -299,6 +299,12 @@ impl<'a> Prepared<'a> {
                 let what = format!("{} did not stop after slice {slice}", self.stage.name());
                 return Err(Failure::new(exit::INTERNAL, what));
             }
+            (Err(StageError::Unmet { what, hint, report }), _) => {
+                if comm.rank() == 0 {
+                    self.write_report(&ctx, *report.clone())?;
+                }
+                return Err(StageError::Unmet { what, hint, report }.into());
+            }
             (result, _) => result?,
         };
         if comm.rank() == 0 {
@@ -381,7 +387,14 @@ impl<'a> Prepared<'a> {
     }
 
     /// Writes the report and, last, `outputs.json`: from then on the job's results are whole.
-    fn finish(&self, ctx: &Ctx<'_>, mut report: Report) -> Result<(), Failure> {
+    fn finish(&self, ctx: &Ctx<'_>, report: Report) -> Result<(), Failure> {
+        self.write_report(ctx, report)?;
+        ctx.check_superseded()?;
+        self.job.write_outputs(ctx.declared_outputs())?;
+        Ok(())
+    }
+
+    fn write_report(&self, ctx: &Ctx<'_>, mut report: Report) -> Result<(), Failure> {
         for skipped in ctx.skipped() {
             if !report.skipped.contains(&skipped) {
                 report.skipped.push(skipped);
@@ -389,10 +402,7 @@ impl<'a> Prepared<'a> {
         }
         ctx.check_superseded()?;
         vitreous_report::write(self.job.path(), &report)
-            .map_err(|error| Failure::new(exit::JOB_FAILED, failure::chain(&error)))?;
-        ctx.check_superseded()?;
-        self.job.write_outputs(ctx.declared_outputs())?;
-        Ok(())
+            .map_err(|error| Failure::new(exit::JOB_FAILED, failure::chain(&error)))
     }
 }
 

@@ -50,6 +50,7 @@ pub mod remove_duplicates;
 pub mod resample_volume;
 pub mod restack_particles;
 pub mod select_2d;
+pub mod selftest;
 pub mod sharpen;
 pub mod simulate;
 pub mod split_particles;
@@ -104,6 +105,7 @@ pub static CATALOG: &[&dyn JobType] = &[
     &export_cryosparc::JOB,
     &export_deposition::JOB,
     &simulate::JOB,
+    &selftest::JOB,
 ];
 
 /// The job type of a name.

@@ -107,6 +107,26 @@ impl<'a> Ctx<'a> {
         }
     }
 
+    /// A context in which another stage does a part of this job, in a folder of this job, on the same ranks. It has no
+    /// inputs; its outputs and skipped items are its own. `event` is told what it says.
+    pub fn part<'b>(&'b self, folder: &str, params: Value, event: &'b (dyn Fn(EventKind) + Sync)) -> Ctx<'b> {
+        let job_dir = self.job_dir.join(folder);
+        let fresh = Ctx::new(&job_dir, &self.project_dir, self.device, self.comm, event, self.stop);
+        Ctx {
+            job: format!("{}/{folder}", self.job),
+            params,
+            threads: self.threads,
+            memory_mib: self.memory_mib,
+            copies: Arc::clone(&self.copies),
+            writer: self.writer.clone(),
+            host: self.host.clone(),
+            superseded: self.superseded,
+            draw: self.draw,
+            lineage: self.lineage,
+            ..fresh
+        }
+    }
+
     /// The parameters as the job type's struct.
     ///
     /// # Errors

@@ -60,6 +60,7 @@ mod resample_volume;
 mod restack_particles;
 mod row_origin;
 mod select_2d;
+mod selftest;
 pub mod sharpen;
 mod simulate;
 #[cfg(test)]
@@ -120,6 +121,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &export_cryosparc::ExportCryosparc,
     &export_deposition::ExportDeposition,
     &simulate::Simulate,
+    &selftest::Selftest,
 ];
 
 /// The stage of a job type.
