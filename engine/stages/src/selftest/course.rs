@@ -159,7 +159,7 @@ fn perform(
         })),
         Err(StageError::Superseded) => Ended::Superseded,
         Err(StageError::Stopped) => Ended::Stopped,
-        Err(error) => Ended::Failed { message: error.to_string(), hint: error.hint() },
+        Err(error) => Ended::Failed { message: without_paths(ctx, &error.to_string()), hint: error.hint() },
     };
     let Verdict { finished, broken } = agree(ctx, step, mine)?;
     if let Some(broken) = broken {
@@ -221,6 +221,12 @@ fn run_stage(
     let mut report = stage.run(&part)?;
     report.skipped = part.skipped();
     Ok((report, part.declared_outputs()))
+}
+
+/// A message without the path of the project, which may tell more of its owner than those who help have to know.
+fn without_paths(ctx: &Ctx<'_>, message: &str) -> String {
+    let [job, project] = [&ctx.job_dir, &ctx.project_dir].map(|folder| folder.display().to_string());
+    message.replace(&job, &ctx.job).replace(&project, "the project")
 }
 
 /// What all ranks agree on.

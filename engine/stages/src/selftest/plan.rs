@@ -157,6 +157,8 @@ fn simulation(params: &Selftest, model: &str) -> Value {
         "amplitude_contrast": 0.1,
         "min_defocus": 9000.0,
         "max_defocus": 18000.0,
+        // so much that it stands out on a spectrum of few electrons
+        "max_astigmatism": 1500.0,
         "seed": params.seed,
     })
 }

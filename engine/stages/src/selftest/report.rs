@@ -8,7 +8,7 @@ use serde_json::json;
 use vitreous_model::report::{Cell, Figure, Report, Table};
 
 /// What a user sends to those who help.
-pub(super) const TO_SEND: &str = "report.html of this job, and log.txt of its last attempt";
+pub(super) const TO_SEND: &str = "report.html of this job and what `vitreous logs` prints of it";
 
 /// Everything that the report is made of.
 pub(super) struct Story<'a> {

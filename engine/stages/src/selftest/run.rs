@@ -46,7 +46,7 @@ pub(super) fn judge(
     machines: &[Seen],
 ) -> Result<Report, StageError> {
     ctx.say(EventKind::Phase { name: "comparing with the truth".into(), total: 0 });
-    let judged = ctx.is_root().then(|| compare(ctx, params, course)).transpose();
+    let judged = ctx.is_root().then(|| compare(ctx, params, steps, course)).transpose();
     let (compared, failure) = match judged {
         Ok(compared) => (compared, None),
         Err(error) => (None, Some(error)),
@@ -78,6 +78,7 @@ pub(super) fn judge(
 fn compare(
     ctx: &Ctx<'_>,
     params: &Selftest,
+    steps: &[Step],
     course: &Course,
 ) -> Result<(Vec<Check>, Vec<Figure>), StageError> {
     let tracks = exposures::tracks(ctx, course)?;
@@ -92,6 +93,7 @@ fn compare(
     checks.extend(particles::extraction(course));
     checks.extend(poses.iter().flat_map(PoseErrors::checks));
     checks.extend(maps.checks(course));
+    checks.sort_by_key(|check| steps.iter().position(|step| step.job_type == check.job_type));
     let mut figures = maps.figures();
     if let Some(picked) = &picked {
         figures.extend(picked.figure(ctx, course)?);
