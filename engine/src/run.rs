@@ -274,7 +274,9 @@ impl<'a> Prepared<'a> {
         ctx.job = self.job.number().to_string();
         ctx.params = self.params.clone();
         ctx.threads = grant.threads;
-        let (copies, own_copies) = node_copies::of_job(Told::by(comm, around.variable), self.holder(comm));
+        let told = Told::by(comm, around.variable);
+        ctx.scratch_dir = told.scratch_dir();
+        let (copies, own_copies) = node_copies::of_job(told, self.holder(comm));
         ctx.copies = copies;
         ctx.memory_mib = memory_mib;
         ctx.slice = args.slice;

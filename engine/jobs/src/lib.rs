@@ -5,6 +5,7 @@
 
 pub mod ab_initio;
 pub mod align_maps;
+pub mod benchmark;
 pub mod check_gain;
 pub mod classify_2d;
 pub mod combine_particles;
@@ -106,6 +107,7 @@ pub static CATALOG: &[&dyn JobType] = &[
     &export_deposition::JOB,
     &simulate::JOB,
     &selftest::JOB,
+    &benchmark::JOB,
 ];
 
 /// The job type of a name.

@@ -5,6 +5,7 @@
 
 pub mod ab_initio;
 mod align_maps;
+mod benchmark;
 mod check_gain;
 mod class_figures;
 mod classify_2d;
@@ -37,6 +38,7 @@ pub mod import_volume;
 mod inspect_picks;
 mod intersect_particles;
 pub mod items;
+mod machine;
 mod make_mask;
 pub mod map_figures;
 mod micrograph;
@@ -122,6 +124,7 @@ pub static STAGES: &[&dyn Stage] = &[
     &export_deposition::ExportDeposition,
     &simulate::Simulate,
     &selftest::Selftest,
+    &benchmark::Benchmark,
 ];
 
 /// The stage of a job type.

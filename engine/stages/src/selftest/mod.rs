@@ -6,7 +6,6 @@
 mod checks;
 mod course;
 mod exposures;
-mod machine;
 mod maps;
 mod particles;
 mod plan;

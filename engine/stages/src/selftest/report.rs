@@ -2,8 +2,8 @@
 
 use super::checks::Check;
 use super::course::Course;
-use super::machine::{self, Seen};
 use super::plan::Step;
+use crate::machine::{self, Seen};
 use serde_json::json;
 use vitreous_model::report::{Cell, Figure, Report, Table};
 

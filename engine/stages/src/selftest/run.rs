@@ -2,12 +2,12 @@
 
 use super::checks::Check;
 use super::course::{self, Course};
-use super::machine::{self, Seen};
 use super::maps::Maps;
 use super::particles::{Picked, PoseErrors};
 use super::plan::{self, Step, folder};
 use super::report::{Story, TO_SEND};
 use super::{exposures, particles};
+use crate::machine::{self, Seen};
 use crate::{Ctx, StageError};
 use std::io::Write as _;
 use vitreous_jobs::selftest::Selftest;

@@ -1,11 +1,11 @@
 use super::checks::{Bound, Check};
 use super::course::{self, Course};
 use super::exposures::{self, Pair, astigmatism_error_a, rms_error_a};
-use super::machine::{self, Seen};
 use super::maps::fsc_with;
 use super::particles::{Picked, PoseErrors, matched};
 use super::plan::{self, Step, folder};
 use super::run::judge;
+use crate::machine::{self, Seen};
 use crate::simulated_maps::{Blobs, white};
 use crate::{Ctx, StageError};
 use ndarray::Array3;

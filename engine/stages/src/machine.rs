@@ -1,4 +1,4 @@
-//! What is known of the machines that ran it, without paths.
+//! What is known of the machines that a job runs on, without paths: for reports that people send to others.
 
 use crate::{Ctx, StageError, ranks};
 use serde::{Deserialize, Serialize};
@@ -8,13 +8,16 @@ use vitreous_model::report::{Cell, Table};
 
 /// What one rank sees of its host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
+    /// Its name.
     pub host: String,
     /// Model of its processor; empty if the system does not say.
     pub processor: String,
     /// Release of its kernel; empty if the system does not say.
     pub kernel: String,
+    /// Name of the device it computes on.
     pub device: String,
+    /// Threads of the rank.
     pub threads: usize,
     /// Memory granted to the rank, MiB.
     pub memory_mib: Option<u64>,
@@ -46,12 +49,12 @@ fn processor(cpuinfo: &str) -> String {
 ///
 /// # Errors
 /// As [`ranks::share_records`].
-pub(super) fn all(ctx: &Ctx<'_>) -> Result<Vec<Seen>, StageError> {
+pub(crate) fn all(ctx: &Ctx<'_>) -> Result<Vec<Seen>, StageError> {
     ranks::share_records(ctx, &[Seen::here(ctx)])
 }
 
 /// One row for each rank.
-pub(super) fn table(seen: &[Seen]) -> Table {
+pub(crate) fn table(seen: &[Seen]) -> Table {
     let columns = [
         ("rank", ""),
         ("host", ""),
@@ -77,7 +80,7 @@ pub(super) fn table(seen: &[Seen]) -> Table {
 }
 
 /// Versions of the programs and the number of ranks, as `effective.json` has them; empty without one.
-pub(super) fn versions(ctx: &Ctx<'_>) -> Vec<(String, String)> {
+pub(crate) fn versions(ctx: &Ctx<'_>) -> Vec<(String, String)> {
     let bytes = std::fs::read(ctx.job_dir.join("effective.json")).unwrap_or_default();
     let effective: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let versions = effective["versions"].as_object().into_iter().flatten();
