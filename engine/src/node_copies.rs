@@ -48,6 +48,11 @@ impl Told {
         }
     }
 
+    /// The lane's scratch folder, if it has one.
+    pub fn scratch_dir(&self) -> Option<PathBuf> {
+        self.scratch.clone()
+    }
+
     fn limits(&self) -> Limits {
         let bytes = |gib: f64| (gib * GIB) as u64;
         Limits {

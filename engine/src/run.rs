@@ -273,7 +273,9 @@ impl<'a> Prepared<'a> {
         ctx.job = self.job.number().to_string();
         ctx.params = self.params.clone();
         ctx.threads = grant.threads;
-        let (copies, own_copies) = node_copies::of_job(Told::by(comm, around.variable), self.holder(comm));
+        let told = Told::by(comm, around.variable);
+        ctx.scratch_dir = told.scratch_dir();
+        let (copies, own_copies) = node_copies::of_job(told, self.holder(comm));
         ctx.copies = copies;
         ctx.memory_mib = memory_mib;
         ctx.slice = args.slice;
@@ -297,6 +299,12 @@ impl<'a> Prepared<'a> {
             (Ok(_), Some(slice)) => {
                 let what = format!("{} did not stop after slice {slice}", self.stage.name());
                 return Err(Failure::new(exit::INTERNAL, what));
+            }
+            (Err(StageError::Unmet { what, hint, report }), _) => {
+                if comm.rank() == 0 {
+                    self.write_report(&ctx, *report.clone())?;
+                }
+                return Err(StageError::Unmet { what, hint, report }.into());
             }
             (result, _) => result?,
         };
@@ -382,7 +390,14 @@ impl<'a> Prepared<'a> {
     }
 
     /// Writes the report and, last, `outputs.json`: from then on the job's results are whole.
-    fn finish(&self, ctx: &Ctx<'_>, mut report: Report) -> Result<(), Failure> {
+    fn finish(&self, ctx: &Ctx<'_>, report: Report) -> Result<(), Failure> {
+        self.write_report(ctx, report)?;
+        ctx.check_superseded()?;
+        self.job.write_outputs(ctx.declared_outputs())?;
+        Ok(())
+    }
+
+    fn write_report(&self, ctx: &Ctx<'_>, mut report: Report) -> Result<(), Failure> {
         for skipped in ctx.skipped() {
             if !report.skipped.contains(&skipped) {
                 report.skipped.push(skipped);
@@ -390,10 +405,7 @@ impl<'a> Prepared<'a> {
         }
         ctx.check_superseded()?;
         vitreous_report::write(self.job.path(), &report)
-            .map_err(|error| Failure::new(exit::JOB_FAILED, failure::chain(&error)))?;
-        ctx.check_superseded()?;
-        self.job.write_outputs(ctx.declared_outputs())?;
-        Ok(())
+            .map_err(|error| Failure::new(exit::JOB_FAILED, failure::chain(&error)))
     }
 }
 

@@ -67,6 +67,23 @@ fn a_gpu_that_no_stage_uses_is_refused_when_insisted_on() {
     assert!(ended.stderr.contains("--device auto"), "{}", ended.stderr);
 }
 
+/// A result that is not what it must be: the job has failed, and there is a report but no outputs.
+#[test]
+fn a_self_test_that_fails_leaves_its_report() {
+    let scratch = Scratch::new();
+    let job = scratch.job("selftest", &[], json!({}));
+    // where the first step wants a folder there is a file
+    #[expect(clippy::disallowed_methods, reason = "a test spoils its own job")]
+    std::fs::write(job.file("simulated"), "in the way").expect("should write");
+    let ended = run(&job, &[]);
+    assert_eq!(ended.code, Some(5), "{}", ended.stderr);
+    assert!(ended.stderr.contains("self-test: simulate failed: "), "{}", ended.stderr);
+    assert!(ended.stderr.contains("hint: ") && ended.stderr.contains("report.html"), "{}", ended.stderr);
+    assert!(harness::report(&job)["title"].as_str().expect("a title").contains("FAILED"));
+    assert!(job.file("report.html").exists() && !job.file("outputs.json").exists());
+    assert_eq!(last_words(&job).0, "failed");
+}
+
 #[test]
 fn one_of_several_ranks_does_not_run_alone() {
     if cfg!(feature = "mpi") {

@@ -5,6 +5,7 @@
 
 pub mod ab_initio;
 pub mod align_maps;
+pub mod benchmark;
 pub mod check_gain;
 pub mod classify_2d;
 pub mod combine_particles;
@@ -50,6 +51,7 @@ pub mod remove_duplicates;
 pub mod resample_volume;
 pub mod restack_particles;
 pub mod select_2d;
+pub mod selftest;
 pub mod sharpen;
 pub mod simulate;
 pub mod split_particles;
@@ -104,6 +106,8 @@ pub static CATALOG: &[&dyn JobType] = &[
     &export_cryosparc::JOB,
     &export_deposition::JOB,
     &simulate::JOB,
+    &selftest::JOB,
+    &benchmark::JOB,
 ];
 
 /// The job type of a name.

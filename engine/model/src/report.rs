@@ -20,6 +20,9 @@ pub struct Report {
     /// Remarks and warnings in plain sentences.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// Tables for people, shown before the pictures.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<Table>,
     /// Pictures in reading order.
     #[serde(default)]
     pub figures: Vec<Figure>,
@@ -39,6 +42,7 @@ impl Report {
             title: title.into(),
             numbers: Vec::new(),
             notes: Vec::new(),
+            tables: Vec::new(),
             figures: Vec::new(),
             skipped: Vec::new(),
             data: BTreeMap::new(),
@@ -72,6 +76,64 @@ pub struct Number {
     pub value: Option<f64>,
     /// Unit, empty for a pure number or count.
     pub unit: String,
+}
+
+/// A table for people. Records for programs are [`Report::data`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    /// Caption.
+    pub title: String,
+    /// Heads of the columns.
+    pub columns: Vec<Column>,
+    /// Rows, each with a cell for every column.
+    pub rows: Vec<Vec<Cell>>,
+}
+
+impl Table {
+    /// A table without rows; columns are given as label and unit.
+    pub fn new(title: &str, columns: &[(&str, &str)]) -> Self {
+        let column = |(label, unit): &(&str, &str)| Column { label: (*label).into(), unit: (*unit).into() };
+        Self { title: title.into(), columns: columns.iter().map(column).collect(), rows: Vec::new() }
+    }
+}
+
+/// The head of a table's column.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Column {
+    /// What stands in it.
+    pub label: String,
+    /// Unit of its numbers, empty for text, counts and pure numbers.
+    pub unit: String,
+}
+
+/// A cell of a table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Cell {
+    /// A number, in its column's unit.
+    Number(f64),
+    /// Words.
+    Text(String),
+    /// There is no value (JSON has no NaN).
+    Absent,
+}
+
+impl From<f64> for Cell {
+    fn from(value: f64) -> Self {
+        if value.is_finite() { Self::Number(value) } else { Self::Absent }
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
 }
 
 /// An item that was left out.

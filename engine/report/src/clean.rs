@@ -1,6 +1,6 @@
 //! JSON has no NaN, and a figure no place for one: what is not finite becomes a gap before a report is written or drawn.
 
-use vitreous_model::report::{Axis, Figure, Mark, Report, Series};
+use vitreous_model::report::{Axis, Cell, Figure, Mark, Report, Series};
 
 /// Beyond this a coordinate would overflow when it is scaled; it is treated as not finite.
 const LARGEST: f64 = 1e150;
@@ -14,6 +14,11 @@ pub(crate) fn cleaned(report: &Report) -> Report {
     let mut report = report.clone();
     for number in &mut report.numbers {
         number.value = number.value.filter(|v| v.is_finite());
+    }
+    for cell in report.tables.iter_mut().flat_map(|table| table.rows.iter_mut().flatten()) {
+        if matches!(cell, Cell::Number(value) if !value.is_finite()) {
+            *cell = Cell::Absent;
+        }
     }
     report.figures.iter_mut().for_each(clean_figure);
     report

@@ -5,7 +5,7 @@ use crate::number::grouped;
 use crate::svg::{self, STYLE, Setting};
 use crate::{Report, ReportError, clean, files};
 use serde_json::{Map, Value};
-use vitreous_model::report::{Figure, Number, Skipped};
+use vitreous_model::report::{Cell, Figure, Number, Skipped, Table};
 
 const PAGE_STYLE: &str = include_str!("page.css");
 /// Rasters of at least this width take the full width of the page.
@@ -15,7 +15,7 @@ const SHOWN_ROWS: usize = 300;
 /// With up to so many rows the list of skipped items stands open.
 const OPEN_ROWS: usize = 8;
 
-/// The report as one HTML document: key figures, notes, figures, skipped items and the records.
+/// The report as one HTML document: key figures, notes, tables, figures, skipped items and the records.
 ///
 /// # Errors
 /// [`ReportError::Figure`] as [`crate::write`].
@@ -33,6 +33,7 @@ pub fn render_html(report: &Report) -> Result<String, ReportError> {
         let items: String = report.notes.iter().map(|note| format!("<li>{}</li>\n", escape(note))).collect();
         out += &format!("<ul class=\"notes\">\n{items}</ul>\n");
     }
+    report.tables.iter().for_each(|table| out += &table_html(table));
     if !report.figures.is_empty() {
         out += "<div class=\"figures\">\n";
         for figure in &report.figures {
@@ -72,6 +73,34 @@ pub(crate) fn figure_html(figure: &Figure) -> Result<String, ReportError> {
     Ok(format!(
         "<figure id=\"{id}\" class=\"{class}\">\n<figcaption>{title}</figcaption>\n{drawing}</figure>\n"
     ))
+}
+
+fn table_html(table: &Table) -> String {
+    let is_number =
+        |column: usize| table.rows.iter().any(|row| matches!(row.get(column), Some(Cell::Number(_))));
+    let class = |column: usize| if is_number(column) { " class=\"n\"" } else { "" };
+    let head: String = table
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(index, column)| {
+            let unit = if column.unit.is_empty() { String::new() } else { format!(" ({})", column.unit) };
+            format!("<th{}>{}{}</th>", class(index), escape(&column.label), escape(&unit))
+        })
+        .collect();
+    let cell = |(index, cell): (usize, &Cell)| match cell {
+        Cell::Number(value) => format!("<td class=\"n\">{}</td>", grouped(*value)),
+        Cell::Text(text) => format!("<td{}>{}</td>", class(index), escape(text)),
+        Cell::Absent => format!("<td{}>–</td>", class(index)),
+    };
+    let row =
+        |row: &Vec<Cell>| format!("<tr>{}</tr>\n", row.iter().enumerate().map(cell).collect::<String>());
+    let rows: String = table.rows.iter().take(SHOWN_ROWS).map(row).collect();
+    format!(
+        "<section class=\"table\">\n<h2>{}</h2>\n<div class=\"scroll\"><table>\n<tr>{head}</tr>\n{rows}</table></div>\n{}</section>\n",
+        escape(&table.title),
+        left_out(table.rows.len())
+    )
 }
 
 fn skipped_html(skipped: &[Skipped]) -> String {

@@ -2,14 +2,14 @@
 
 use crate::number::plain;
 use crate::{Report, clean};
-use vitreous_model::report::{Figure, Series, SeriesStyle};
+use vitreous_model::report::{Cell, Figure, Series, SeriesStyle, Table};
 
 /// Items of `skipped` that are listed; the rest is counted.
 const LISTED: usize = 10;
 /// Characters of a curve.
 const SPARK_WIDTH: usize = 48;
 
-/// The report in plain text: headline, key figures, a line of blocks per plot, notes and what was skipped.
+/// The report in plain text: headline, key figures, tables, a line of blocks per plot, notes and what was skipped.
 /// Ends with a newline; holds no escape sequences, and control characters of names are replaced.
 pub fn summary_text(report: &Report) -> String {
     let report = clean::cleaned(report);
@@ -21,6 +21,7 @@ pub fn summary_text(report: &Report) -> String {
         out += line.trim_end();
         out.push('\n');
     }
+    report.tables.iter().for_each(|table| out += &table_text(table));
     for figure in &report.figures {
         if let Some(line) = sparkline_of(figure) {
             out += &line;
@@ -37,6 +38,43 @@ pub fn summary_text(report: &Report) -> String {
         if report.skipped.len() > LISTED {
             out += &format!("    … and {} more\n", report.skipped.len() - LISTED);
         }
+    }
+    out
+}
+
+/// Rows of a table that are listed.
+const LISTED_ROWS: usize = 40;
+
+/// The title and the rows, columns aligned, numbers to the right.
+fn table_text(table: &Table) -> String {
+    let head = table.columns.iter().map(|column| match column.unit.as_str() {
+        "" => one_line(&column.label),
+        unit => format!("{} ({})", one_line(&column.label), one_line(unit)),
+    });
+    let text = |cell: &Cell| match cell {
+        Cell::Number(value) => plain(*value),
+        Cell::Text(text) => one_line(text),
+        Cell::Absent => "–".into(),
+    };
+    let shown = table.rows.iter().take(LISTED_ROWS);
+    let rows: Vec<Vec<String>> =
+        std::iter::once(head.collect()).chain(shown.map(|row| row.iter().map(text).collect())).collect();
+    let length = |row: &Vec<String>, column: usize| row.get(column).map_or(0, |cell| cell.chars().count());
+    let widths: Vec<usize> = (0..table.columns.len())
+        .map(|column| rows.iter().map(|row| length(row, column)).max().unwrap_or(0))
+        .collect();
+    let is_number =
+        |column: usize| table.rows.iter().any(|row| matches!(row.get(column), Some(Cell::Number(_))));
+    let mut out = format!("  {}\n", one_line(&table.title));
+    for row in &rows {
+        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
+            if is_number(column) { format!("{cell:>width$}") } else { format!("{cell:width$}") }
+        });
+        out += format!("    {}", cells.collect::<Vec<_>>().join("  ")).trim_end();
+        out.push('\n');
+    }
+    if table.rows.len() > LISTED_ROWS {
+        out += &format!("    … and {} more\n", table.rows.len() - LISTED_ROWS);
     }
     out
 }
@@ -110,5 +148,23 @@ mod tests {
                         note: one [31m note\n  skipped: 12\n    m0: truncated\n";
         assert!(text.starts_with(expected), "{text}");
         assert!(text.ends_with("    m9: truncated\n    … and 2 more\n"), "{text}");
+    }
+
+    #[test]
+    fn tables_have_aligned_columns_with_units() {
+        let mut report = Report::new("Test");
+        let mut table = Table::new("Checks", &[("what", ""), ("speed", "MB/s")]);
+        table.rows.push(vec!["a long name".into(), 12.0.into()]);
+        table.rows.push(vec!["b".into(), f64::NAN.into()]);
+        report.tables.push(table);
+        let expected = "Test\n  Checks\n    what         speed (MB/s)\n    a long name            12\n    b                       –\n";
+        assert_eq!(summary_text(&report), expected);
+        let page = crate::render_html(&report).unwrap();
+        assert!(
+            page.contains("<th class=\"n\">speed (MB/s)</th>") && page.contains("<td class=\"n\">–</td>"),
+            "{page}"
+        );
+        let stored = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::from_str::<Report>(&stored).unwrap(), report);
     }
 }

@@ -49,6 +49,9 @@ pub struct Ctx<'a> {
     pub threads: usize,
     /// Memory granted to this rank, MiB: the smallest limit of scheduler, control group and machine; `None`: not known.
     pub memory_mib: Option<u64>,
+    /// The lane's folder on a disk of this node; `None`: it has none. Files there come and go with jobs; [`Ctx::copies`] is
+    /// the way to use it.
+    pub scratch_dir: Option<PathBuf>,
     /// Copies of files on a disk of this node.
     pub copies: Arc<dyn NodeCopies>,
     /// Says something to the user, from rank 0 (other ranks' events are dropped).
@@ -93,6 +96,7 @@ impl<'a> Ctx<'a> {
             comm,
             threads: rayon::current_num_threads(),
             memory_mib: None,
+            scratch_dir: None,
             copies: Arc::new(NoCopies),
             event,
             stop,
@@ -104,6 +108,27 @@ impl<'a> Ctx<'a> {
             lineage: &Vec::new,
             outputs: Mutex::default(),
             skipped: Mutex::default(),
+        }
+    }
+
+    /// A context in which another stage does a part of this job, in a folder of this job, on the same ranks. It has no
+    /// inputs; its outputs and skipped items are its own. `event` is told what it says.
+    pub fn part<'b>(&'b self, folder: &str, params: Value, event: &'b (dyn Fn(EventKind) + Sync)) -> Ctx<'b> {
+        let job_dir = self.job_dir.join(folder);
+        let fresh = Ctx::new(&job_dir, &self.project_dir, self.device, self.comm, event, self.stop);
+        Ctx {
+            job: format!("{}/{folder}", self.job),
+            params,
+            threads: self.threads,
+            memory_mib: self.memory_mib,
+            scratch_dir: self.scratch_dir.clone(),
+            copies: Arc::clone(&self.copies),
+            writer: self.writer.clone(),
+            host: self.host.clone(),
+            superseded: self.superseded,
+            draw: self.draw,
+            lineage: self.lineage,
+            ..fresh
         }
     }
 
@@ -243,6 +268,21 @@ impl<'a> Ctx<'a> {
                 Err(error)
             }
         }
+    }
+
+    /// A new file in a folder for measuring its disk, open for writing and reading. It has no name any more, so that it is
+    /// gone when it is closed or this process ends, however it ends.
+    ///
+    /// # Errors
+    /// A file that cannot be made, or [`StageError::Superseded`].
+    pub fn nameless_file(&self, folder: &Path) -> Result<File, StageError> {
+        self.check_superseded()?;
+        let (host, process, rank) = (&self.host, std::process::id(), self.comm.rank());
+        let path = folder.join(format!(".vitreous-{host}-{process}-{rank}.tmp"));
+        let io = |source| StageError::io(&path, source);
+        let file = File::options().read(true).write(true).create_new(true).open(&path).map_err(io)?;
+        std::fs::remove_file(&path).map_err(io)?;
+        Ok(file)
     }
 
     /// Leaves the picture of an item, an image figure, in the job's folder: `pictures/NAME.png`. Pages that follow a running

@@ -5,6 +5,7 @@
 
 pub mod ab_initio;
 mod align_maps;
+mod benchmark;
 mod check_gain;
 mod class_figures;
 mod classify_2d;
@@ -37,6 +38,7 @@ pub mod import_volume;
 mod inspect_picks;
 mod intersect_particles;
 pub mod items;
+mod machine;
 mod make_mask;
 pub mod map_figures;
 mod micrograph;
@@ -60,6 +62,7 @@ mod resample_volume;
 mod restack_particles;
 mod row_origin;
 mod select_2d;
+mod selftest;
 pub mod sharpen;
 mod simulate;
 #[cfg(test)]
@@ -120,6 +123,8 @@ pub static STAGES: &[&dyn Stage] = &[
     &export_cryosparc::ExportCryosparc,
     &export_deposition::ExportDeposition,
     &simulate::Simulate,
+    &selftest::Selftest,
+    &benchmark::Benchmark,
 ];
 
 /// The stage of a job type.

@@ -60,6 +60,16 @@ pub enum StageError {
         /// The first failure.
         first: String,
     },
+    /// The work is done, and its result is not what it must be: the report is written, and the job has failed.
+    #[error("{what}")]
+    Unmet {
+        /// What is not as it must be: what, found, expected.
+        what: String,
+        /// What to do.
+        hint: String,
+        /// The report of rank 0; that of other ranks does not count.
+        report: Box<Report>,
+    },
     /// Asked to stop; the checkpoint is written and the job can go on from it.
     #[error("stopped on request; finished items are kept and the job goes on where it was")]
     Stopped,
@@ -106,7 +116,7 @@ impl StageError {
         match self {
             Self::Param(_) => exit::USAGE,
             Self::Input { .. } | Self::Format(_) | Self::Table(_) | Self::TooManyBad { .. } => exit::INPUT,
-            Self::Io { .. } => exit::JOB_FAILED,
+            Self::Io { .. } | Self::Unmet { .. } => exit::JOB_FAILED,
             Self::Stopped => exit::REQUEUE,
             Self::Superseded => exit::SUPERSEDED,
             Self::SliceDone { .. } => exit::OK,
@@ -117,7 +127,7 @@ impl StageError {
     pub fn hint(&self) -> String {
         match self {
             Self::Param(bad) => bad.hint.clone(),
-            Self::Input { hint, .. } => hint.clone(),
+            Self::Input { hint, .. } | Self::Unmet { hint, .. } => hint.clone(),
             Self::Io { source, .. } => match source.kind() {
                 std::io::ErrorKind::StorageFull => "the disk is full: free space, then `vitreous retry`".into(),
                 std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
