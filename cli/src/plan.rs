@@ -93,7 +93,6 @@ pub fn needs(
         share.items = inputs.items.div_ceil(u64::from(elements.of));
     }
     let mut estimate = usage::suggest(&history.of(job_type), job_type.estimate(&effective, &share));
-    estimate = with_gpus(lane, job_type, spec, estimate);
     if inputs.provisional {
         // nobody knows how much there will be: all the time that the lane gives, so that it is not cut off
         let four_times = estimate.resources.walltime_s.saturating_mul(4);
@@ -124,20 +123,6 @@ fn elements(
     };
     let numbers: Vec<u32> = (1..=of).filter(|element| !done.contains(element)).collect();
     (of > 1 && !numbers.is_empty()).then_some(Elements { numbers, of })
-}
-
-/// A GPU for each rank of a job that computes on them, as far as the lane says that it has any.
-fn with_gpus(lane: &NamedLane, job_type: &dyn JobType, spec: &JobSpec, estimate: Estimate) -> Estimate {
-    let offered = match lane.lane.is_cluster() {
-        true => lane.lane.limits.gpus.unwrap_or(0),
-        false => place::hosts(lane).iter().map(|host| host.gpus).max().unwrap_or(0),
-    };
-    if !job_type.computes_on_gpu() || offered == 0 {
-        return estimate;
-    }
-    let ranks = spec.resources.apply(estimate.resources.clone()).ranks;
-    let why = format!("{} computes on GPUs, one for each rank, and the lane has {offered}", job_type.name());
-    estimate.gpus(ranks.clamp(1, offered), why)
 }
 
 /// No host that we place jobs on has so many GPUs.

@@ -32,13 +32,6 @@ impl Estimate {
         self.because("walltime_s", why.into())
     }
 
-    /// Sets the GPUs over all hosts.
-    #[must_use]
-    pub fn gpus(mut self, gpus: u32, why: impl Into<String>) -> Self {
-        self.resources.gpus = gpus;
-        self.because("gpus", why.into())
-    }
-
     fn because(mut self, resource: &'static str, why: String) -> Self {
         self.reasons.push((resource, why));
         self
