@@ -155,7 +155,7 @@ fn every_rank_measures_everything_and_one_a_host_its_disks() {
             what.starts_with("project") || what.starts_with("scratch")
         });
         assert_eq!(of_disks.count(), 14, "seven values of each of two disks");
-        assert_eq!(measured.len(), 14 + 7 * ranks);
+        assert_eq!(measured.len(), 14 + 11 * ranks);
         assert_eq!(report.data.contains_key("exchanges"), ranks > 1);
         let shown = serde_json::to_string(report).unwrap();
         assert!(!shown.contains(&project.path().display().to_string()), "no paths");
