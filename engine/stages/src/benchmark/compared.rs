@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub(super) struct RankFigures {
     /// Where.
     pub seen: Seen,
+    /// Vectors of its processor that multiplications and additions are measured with.
+    pub vectors: String,
     /// Of the rank, and of the disks of its host if it is the first rank there.
     pub measured: Vec<Measured>,
     /// Disks that could not be measured: which and why.

@@ -37,6 +37,7 @@ pub(super) fn make(ranks: &[RankFigures], exchanges: &[Exchange], slow: f64) -> 
             ));
         }
     }
+    report.notes.extend(vector_note(ranks));
     report.notes.extend(disk_notes(ranks));
     report.tables.push(summary(&all, ranks));
     if !exchanges.is_empty() {
@@ -65,6 +66,16 @@ fn numbers(report: &mut Report, ranks: &[RankFigures], all: &[Compared], hosts: 
         let label = "Time that ranks of equal work would wait for the slowest";
         report.number("waiting_percent", label, 100.0 * search.waiting(), "%");
     }
+}
+
+/// With which vectors multiplications and additions were measured, and where.
+fn vector_note(ranks: &[RankFigures]) -> Option<String> {
+    let mut kinds: Vec<&str> = ranks.iter().map(|figures| figures.vectors.as_str()).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let of = |kind: &&str| ranks.iter().filter(|figures| figures.vectors == **kind).count();
+    let counted: Vec<String> = kinds.iter().map(|kind| format!("{kind} on {} rank(s)", of(kind))).collect();
+    (!kinds.is_empty()).then(|| format!("Multiply-add was measured with {}.", counted.join(", ")))
 }
 
 /// What has to be known of the disks' figures.

@@ -2,6 +2,7 @@
 
 use super::compared::RankFigures;
 use super::measured::Measured;
+use super::simd::multiply_add;
 use super::{device, disk, memory, messages, processor, report};
 use crate::machine::Seen;
 use crate::{Ctx, StageError, ranks};
@@ -22,6 +23,7 @@ pub(super) fn run<D: Ceilings + PoseSearch + Insert>(
     params.validate()?;
     let mut mine = RankFigures {
         seen: Seen::here(ctx),
+        vectors: multiply_add().1.into(),
         measured: Vec::new(),
         refused: Vec::new(),
         file_systems: Vec::new(),

@@ -77,6 +77,7 @@ fn figures(host: &str, values: &[(&str, f64)]) -> RankFigures {
     };
     RankFigures {
         seen,
+        vectors: "AVX2".into(),
         measured: values.iter().map(measured).collect(),
         refused: Vec::new(),
         file_systems: Vec::new(),

@@ -29,6 +29,9 @@ pub(super) const DIAMETER_A: f64 = 160.0;
 /// Diameter of the mask about a particle, Å.
 pub(super) const MASK_DIAMETER_A: f64 = 190.0;
 
+/// Largest astigmatism, Å: so much that an azimuth that is wrong stands out of the noise of a spectrum of few electrons.
+const MAX_ASTIGMATISM_A: f64 = 1500.0;
+
 /// Where an input of a step comes from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Source {
@@ -91,7 +94,7 @@ pub(super) fn steps(params: &Selftest, model: &str) -> Vec<Step> {
         step(
             CTF,
             "estimate-ctf",
-            json!({"max_resolution": 5.0}),
+            json!({"max_resolution": 5.0, "expected_astigmatism": MAX_ASTIGMATISM_A}),
             &[from("micrographs", MOTION, "micrographs")],
         ),
         step(
@@ -157,8 +160,7 @@ fn simulation(params: &Selftest, model: &str) -> Value {
         "amplitude_contrast": 0.1,
         "min_defocus": 9000.0,
         "max_defocus": 18000.0,
-        // so much that it stands out on a spectrum of few electrons
-        "max_astigmatism": 1500.0,
+        "max_astigmatism": MAX_ASTIGMATISM_A,
         "seed": params.seed,
     })
 }
