@@ -192,8 +192,8 @@ pub(super) fn ctf(course: &Course, pairs: &[CtfPair], movies: u32) -> Vec<Check>
     let job = "estimate-ctf";
     vec![
         Check::new(job, "micrographs estimated", pairs.len() as f64, Bound::Between(all, all), ""),
-        Check::new(job, "error of the defocus, median", median(defocus.clone()), Bound::AtMost(100.0), "Å"),
-        Check::new(job, "the same, worst micrograph", largest(&defocus), Bound::AtMost(300.0), "Å"),
+        Check::new(job, "error of the defocus, median", median(defocus.clone()), Bound::AtMost(200.0), "Å"),
+        Check::new(job, "the same, worst micrograph", largest(&defocus), Bound::AtMost(500.0), "Å"),
         Check::new(job, "error of the astigmatism, median", median(astigmatism), Bound::AtMost(800.0), "Å"),
     ]
 }
